@@ -1,0 +1,5 @@
+"""The URL table of the portal."""
+
+from django.urls import URLPattern, URLResolver
+
+urlpatterns: list[URLPattern | URLResolver] = []

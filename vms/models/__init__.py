@@ -1,0 +1,23 @@
+"""The rows of the machine domain, by noun."""
+
+from .catalogue import Flavor, Image
+from .console import ConsoleSession, ConsoleTicket
+from .idempotency import IdempotencyRecord
+from .node import Network, Node, StoragePool
+from .operation import Operation
+from .vm import Nic, VirtualMachine, Volume
+
+__all__ = [
+    "ConsoleSession",
+    "ConsoleTicket",
+    "Flavor",
+    "IdempotencyRecord",
+    "Image",
+    "Network",
+    "Nic",
+    "Node",
+    "Operation",
+    "StoragePool",
+    "VirtualMachine",
+    "Volume",
+]
