@@ -1,0 +1,164 @@
+/* Live pages. A websocket brings fragments that the server rendered; each replaces its own element, keeping focus,
+   selection, open menus and scroll. After a lost connection the whole page is read again: hints may be missed,
+   so they are never the only way to the truth. No polling.
+
+   What a page wants stands on its <main>:
+     data-live="rows"     the fragments of the machines that are listed (data-vm), in the view that is shown
+     data-live="machine"  one machine's page (data-vm)
+     data-live="reread"   read the page again when any machine of mine changes */
+import { Idiomorph } from "../vendor/idiomorph/idiomorph.mjs";
+import { now, sync } from "./clock.js";
+import { $, $$, request, say } from "./dom.js";
+
+const BANNER_AFTER_MS = 2000;
+const REREAD_AT_MOST_EVERY_MS = 1000;
+const LONGEST_WAIT_MS = 15000;
+const SIGNED_OUT = 4401;
+
+let socket = null;
+let attempts = 0;
+let lostAt = 0;
+let timer = 0;
+let bannerTimer = 0;
+let lastReread = 0;
+let rereadTimer = 0;
+
+/* What the person did to an element must survive a swap. */
+function keep(name, element) {
+  if (name === "open" && element.matches("details, dialog")) return false;
+  if (name === "checked" && element.matches("[data-row], [data-all]")) return false;
+  if (name === "src" && element.matches("img[data-screen]")) return false;
+  if (name === "hidden" && element.matches("[data-script-hides]")) return false;
+  return true;
+}
+
+/** Morph `element` into `html`. */
+export function swap(element, html) {
+  Idiomorph.morph(element, html, {
+    morphStyle: "outerHTML",
+    ignoreActiveValue: true,
+    callbacks: { beforeAttributeUpdated: keep },
+  });
+  document.dispatchEvent(new CustomEvent("slipway:swapped"));
+}
+
+/** Read a page of ours again (this one, unless told) and swap its main part in. */
+export async function reread(url = location.href) {
+  lastReread = Date.now();
+  const response = await request(url);
+  if (response.redirected && new URL(response.url).pathname !== new URL(url, location).pathname) {
+    return location.assign(response.url);
+  }
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  const fresh = $("#main", page);
+  if (!response.ok || !fresh) return location.reload();
+  if (page.documentElement.dataset.now) sync(page.documentElement.dataset.now);
+  swap($("#main"), fresh.outerHTML);
+  const room = $(".sw-side", page);
+  if (room) swap($(".sw-side"), room.outerHTML);
+}
+
+/** Read again soon, but not more than once a second however many hints arrive. */
+export function rereadSoon() {
+  if (rereadTimer) return;
+  const wait = Math.max(50, lastReread + REREAD_AT_MOST_EVERY_MS - Date.now());
+  rereadTimer = setTimeout(() => {
+    rereadTimer = 0;
+    reread().catch(() => {});
+  }, wait);
+}
+
+function wants() {
+  const main = $("#main");
+  const kind = main?.dataset.live;
+  if (!kind) return null;
+  if (kind === "machine") return { kind, ids: [main.dataset.vm] };
+  if (kind === "rows") {
+    return { kind: main.dataset.view === "cards" ? "tile" : "row", ids: $$("[data-vm]", main).map((e) => e.dataset.vm) };
+  }
+  return { kind: "hint", ids: [] };
+}
+
+/** Tell the server what this page shows now. */
+export function watch() {
+  const wish = wants();
+  if (wish && socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(wish));
+}
+
+const handlers = {
+  hello: () => {},
+  fragment: ({ target, html }) => {
+    const element = document.getElementById(target);
+    if (element) swap(element, html);
+    else rereadSoon();
+  },
+  changed: () => rereadSoon(),
+  say: ({ text }) => say(text),
+};
+
+function onMessage(event) {
+  const message = JSON.parse(event.data);
+  if (message.now) sync(message.now);
+  handlers[message.type]?.(message);
+}
+
+function showLost() {
+  const banner = $("#lost");
+  document.body.dataset.offline = "";
+  if (!banner) return;
+  const shown = new Date(lostAt).toLocaleTimeString(document.documentElement.lang);
+  $("[data-as-of]", banner).textContent = shown;
+  banner.hidden = false;
+  for (const element of $$("[data-online]")) element.hidden = element.dataset.online !== "no";
+}
+
+function hideLost() {
+  delete document.body.dataset.offline;
+  const banner = $("#lost");
+  if (banner) banner.hidden = true;
+  for (const element of $$("[data-online]")) element.hidden = element.dataset.online === "no";
+}
+
+async function onOpen() {
+  clearTimeout(bannerTimer);
+  const again = attempts > 0;
+  attempts = 0;
+  if (again) await reread().catch(() => {});
+  hideLost();
+  watch();
+}
+
+function onClose(event) {
+  socket = null;
+  if (event.code === SIGNED_OUT) return location.reload();
+  if (!attempts) {
+    lostAt = now();
+    bannerTimer = setTimeout(showLost, BANNER_AFTER_MS);
+  }
+  attempts += 1;
+  const wait = Math.min(LONGEST_WAIT_MS, 500 * 2 ** Math.min(attempts, 6)) * (0.7 + 0.6 * Math.random());
+  clearTimeout(timer);
+  timer = setTimeout(connect, wait);
+}
+
+function connect() {
+  clearTimeout(timer);
+  if (socket) return;
+  const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+  socket = new WebSocket(`${scheme}//${location.host}/ws/status`);
+  socket.addEventListener("open", onOpen);
+  socket.addEventListener("message", onMessage);
+  socket.addEventListener("close", onClose);
+}
+
+export function start() {
+  if (!wants()) return;
+  connect();
+  document.addEventListener("slipway:acted", () => {
+    if (!socket || $("#main").dataset.live === "reread") rereadSoon();
+  });
+  document.addEventListener("slipway:swapped", watch);
+  document.addEventListener("click", (event) => event.target.closest("[data-reconnect]") && connect());
+  addEventListener("online", connect);
+  addEventListener("pageshow", (event) => event.persisted && reread());
+}

@@ -1,0 +1,45 @@
+/* Live screenshots: only those in sight, only while the page is visible, and swapped only when they changed. */
+import { $$, request } from "./dom.js";
+
+const EVERY_MS = 5000;
+
+const inSight = new Set();
+const tags = new WeakMap();
+let observer = null;
+
+async function refresh(image) {
+  const response = await request(image.dataset.screen, { cache: "no-cache" });
+  if (!response.ok) return;
+  const tag = response.headers.get("ETag");
+  if (tag && tags.get(image) === tag) return;
+  const picture = URL.createObjectURL(await response.blob());
+  const old = image.src;
+  tags.set(image, tag);
+  image.addEventListener("load", () => old.startsWith("blob:") && URL.revokeObjectURL(old), { once: true });
+  image.src = picture;
+  image.closest(".is-blank")?.classList.remove("is-blank");
+}
+
+/* One after another: a page of machines must not ask for fifty screens at once. */
+async function round() {
+  if (document.visibilityState === "visible" && !("offline" in document.body.dataset)) {
+    for (const image of [...inSight]) {
+      if (!image.isConnected) inSight.delete(image);
+      else await refresh(image).catch(() => {});
+    }
+  }
+  setTimeout(round, EVERY_MS);
+}
+
+function observe() {
+  for (const image of $$("img[data-screen]")) observer.observe(image);
+}
+
+export function start() {
+  observer = new IntersectionObserver((entries) => {
+    for (const entry of entries) entry.isIntersecting ? inSight.add(entry.target) : inSight.delete(entry.target);
+  });
+  observe();
+  document.addEventListener("slipway:swapped", observe);
+  round();
+}

@@ -1,0 +1,41 @@
+/* Toasts: success of one's own act. They stay while hovered or focused. Failures go where they belong, inline. */
+import { $, $$, icon, word } from "./dom.js";
+
+const STAYS_MS = 6000;
+
+function arm(toast) {
+  const later = () =>
+    setTimeout(() => (toast.matches(":hover, :focus-within") ? later() : toast.remove()), STAYS_MS);
+  later();
+}
+
+function build(text, kind) {
+  const toast = document.createElement("div");
+  toast.className = "sw-toast";
+  const body = document.createElement("div");
+  body.textContent = text;
+  const close = document.createElement("button");
+  close.type = "button";
+  close.className = "btn btn-ghost icon s";
+  close.setAttribute("aria-label", word("dismiss"));
+  close.dataset.dismiss = "";
+  close.append(icon("x"));
+  toast.append(icon(kind === "bad" ? "alert" : "check", kind === "bad" ? "t-bad" : "t-ok"), body, close);
+  return toast;
+}
+
+/** Show one sentence. `kind` is "ok", or "bad" for a refusal that has no place of its own on the page. */
+export function toast(text, kind = "ok") {
+  const box = $(".sw-toasts");
+  if (!box || !text) return;
+  const element = build(text, kind);
+  box.append(element);
+  arm(element);
+}
+
+export function start() {
+  $$(".sw-toast").forEach(arm);
+  document.addEventListener("click", (event) => {
+    event.target.closest("[data-dismiss]")?.closest(".sw-toast")?.remove();
+  });
+}
