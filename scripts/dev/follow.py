@@ -1,0 +1,117 @@
+"""Stream the logs of all processes as short lines until supervisord ends or a signal comes.
+
+Usage: follow.py SUPERVISORD_PID_FILE LOG_FOLDER. Structured (JSON) lines are shortened.
+"""
+
+import json
+import os
+import re
+import signal
+import sys
+import threading
+from datetime import datetime
+from pathlib import Path
+from typing import TextIO
+
+NAMES = ("web", "gateway", "node-agent", "node-worker", "worker", "redis", "supervisord")
+PROCESS_NEWS = re.compile(r"(?:WARN|CRIT) (exited: .*|gave up: .*)|INFO (spawned: .*)")
+HIDDEN_FIELDS = {"event", "level", "timestamp", "logger", "exception"}
+COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
+RESET = "\x1b[0m"
+COLOURED = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+def shorten(name: str, line: str) -> str | None:
+    """Return what a person wants to read of one log line, or None."""
+    level = "info"
+    if name == "redis":
+        return None
+    if name == "supervisord":
+        news = PROCESS_NEWS.search(line)
+        if not news:
+            return None
+        level, line = ("warning" if news[1] else "info"), news[1] or news[2]
+    elif line.startswith("{"):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            entry = {"event": line}
+        level = entry.get("level", "info")
+        fields = " ".join(f"{key}={value}" for key, value in entry.items() if key not in HIDDEN_FIELDS)
+        line = f"{entry.get('event', '')} {fields}".rstrip()
+        if entry.get("exception"):
+            line += "\n" + entry["exception"]
+    if not line.strip():
+        return None
+    colour = COLOURS.get(level, "") if COLOURED else ""
+    return f"{datetime.now().astimezone():%H:%M:%S}  {name:<11}  {colour}{line}{RESET if colour else ''}"
+
+
+class Tail:
+    """New lines of one file, from its present end on, through rotation."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.stream: TextIO | None = None
+        self.rest = ""
+        self._open(at_end=True)
+
+    def _open(self, *, at_end: bool) -> None:
+        try:
+            self.stream = self.path.open(errors="replace")
+        except FileNotFoundError:
+            return
+        if at_end:
+            self.stream.seek(0, os.SEEK_END)
+
+    def lines(self) -> list[str]:
+        """Return the whole lines that came since the last call."""
+        if self.stream is None:
+            self._open(at_end=False)
+        if self.stream is None:
+            return []
+        text = self.rest + self.stream.read()
+        *found, self.rest = text.split("\n")
+        if self._rotated():
+            self.stream.close()
+            self.stream = None
+        return found
+
+    def _rotated(self) -> bool:
+        assert self.stream is not None
+        try:
+            there = self.path.stat()
+        except FileNotFoundError:
+            return True
+        here = os.fstat(self.stream.fileno())
+        return there.st_ino != here.st_ino or there.st_size < self.stream.tell()
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process with that id exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def main() -> None:
+    """Print until told to stop."""
+    pid = int(Path(sys.argv[1]).read_text())
+    tails = {name: Tail(Path(sys.argv[2]) / f"{name}.log") for name in NAMES}
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    while True:
+        last_round = ended.is_set() or not alive(pid)
+        for name, tail in tails.items():
+            for line in tail.lines():
+                if (short := shorten(name, line)) is not None:
+                    print(short, flush=True)
+        if last_round:
+            return
+        ended.wait(0.25)
+
+
+if __name__ == "__main__":
+    main()

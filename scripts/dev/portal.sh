@@ -1,0 +1,151 @@
+# shellcheck shell=bash
+# The portal's own processes, kept alive by supervisord. All of it lives under var/; guests are not among them.
+
+supervisorctl() { "$VENV/bin/supervisorctl" -c "$RUN/supervisord.conf" "$@"; }
+
+supervisor_runs() {
+  local pid
+  pid=$(cat "$RUN/supervisord.pid" 2>/dev/null) || return 1
+  tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF "$RUN/supervisord.conf"
+}
+
+# program NAME PRIORITY STOP_SECONDS COMMAND: it ends with supervisord even if that is killed (pdeathsig), so nothing is
+# ever left behind that holds a port.
+program() {
+  cat <<EOF
+
+[program:$1]
+command=setpriv --pdeathsig TERM -- $4
+directory=$ROOT
+priority=$2
+autorestart=true
+startsecs=1
+startretries=10
+stopwaitsecs=$3
+stopasgroup=true
+killasgroup=true
+redirect_stderr=true
+stdout_logfile=$LOGS/$1.log
+stdout_logfile_maxbytes=10MB
+stdout_logfile_backups=2
+EOF
+}
+
+# One place for what runs in development; docker-compose.yml has the same commands, one container each.
+write_config() {
+  local asgi="--host $HOST --ws websockets-sansio --ws-per-message-deflate false --no-access-log --no-server-header"
+  cat >"$RUN/redis.conf" <<EOF
+port 0
+unixsocket $RUN/redis.sock
+unixsocketperm 700
+dir $RUN
+save ""
+appendonly no
+maxmemory-policy noeviction
+EOF
+  {
+    cat <<EOF
+[unix_http_server]
+file=$RUN/supervisor.sock
+chmod=0700
+
+[supervisord]
+pidfile=$RUN/supervisord.pid
+logfile=$LOGS/supervisord.log
+logfile_maxbytes=5MB
+logfile_backups=1
+childlogdir=$LOGS
+umask=022
+user=root
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+
+[supervisorctl]
+serverurl=unix://$RUN/supervisor.sock
+EOF
+    [[ -n ${REDIS_URL:-} ]] || program redis 10 5 "redis-server $RUN/redis.conf"
+    program node-agent 20 10 "$PYTHON manage.py node_agent"
+    program node-worker 20 10 "$VENV/bin/celery -A portal worker -Q node.$NODE -n node@%%h -P threads -c 16 -l INFO"
+    program worker 30 10 \
+      "$VENV/bin/celery -A portal worker -Q default -n default@%%h -P threads -c 4 -B -s $RUN/beat-schedule -l INFO"
+    program gateway 30 10 "$VENV/bin/uvicorn console.asgi:application --port $GATEWAY_PORT $asgi --timeout-graceful-shutdown 3"
+    program web 30 10 "$VENV/bin/uvicorn portal.asgi:application --port $PORT $asgi --timeout-graceful-shutdown 3"
+  } >"$RUN/supervisord.conf.new"
+}
+
+# What the running processes were started with: configuration, environment, locked packages.
+fingerprint() {
+  { cat "$RUN/supervisord.conf.new" "$RUN/redis.conf" "$VENV/.stamp-base"
+    env | grep -E '^(SLIPWAY_|DATABASE_URL=|REDIS_URL=)' | sort; } | sha256sum
+}
+
+code_changed() {
+  [[ ! -f $RUN/started ]] || [[ $(<"$RUN/started") != "$(fingerprint)" ]] ||
+    [[ -n $(find "$ROOT"/{portal,accounts,hypervisor,vms,console,locale} -newer "$RUN/started" \
+      \( -name '*.py' -o -name '*.mo' \) -print -quit 2>/dev/null) ]]
+}
+
+port_is_taken() { (exec 3<>"/dev/tcp/$LOCAL/$1") 2>/dev/null; }
+
+check_port() { # check_port WHAT VARIABLE PORT
+  port_is_taken "$3" || return 0
+  local who
+  who=$(ss -Hltnp "sport = :$3" 2>/dev/null | sed -n 's/.*users:(("\([^"]*\)",pid=\([0-9]*\).*/\1, process \2/p' | head -n 1)
+  advise "choose other ports, such as SLIPWAY_PORT=$(( PORT + 100 )) SLIPWAY_GATEWAY_PORT=$(( PORT + 101 )) ./dev up"
+  printf 'Port %s on %s, wanted for the %s (%s), is in use%s.\n' "$3" "$HOST" "$1" "$2" "${who:+ by $who}"
+  return 1
+}
+
+ports_are_free() { ! port_is_taken "$PORT" && ! port_is_taken "$GATEWAY_PORT"; }
+
+start_portal() {
+  local was=started
+  write_config
+  if supervisor_runs; then
+    if ! code_changed; then
+      supervisorctl start all # whatever had given up
+      wait_for_portal
+      note "already running"
+      return 0
+    fi
+    was='restarted: the code or its settings changed'
+    stop_portal
+  fi
+  wait_until 5 ports_are_free || { # children of a supervisord that was killed may need a moment to go
+    check_port portal SLIPWAY_PORT "$PORT"
+    check_port gateway SLIPWAY_GATEWAY_PORT "$GATEWAY_PORT"
+  }
+  mv "$RUN/supervisord.conf.new" "$RUN/supervisord.conf"
+  cp "$RUN/supervisord.conf" "$RUN/supervisord.conf.new"
+  (umask 077 && fingerprint >"$RUN/started")
+  rm -f "$RUN/supervisor.sock"
+  setsid "$VENV/bin/supervisord" -c "$RUN/supervisord.conf"
+  wait_for_portal
+  note "$was"
+}
+
+wait_for_portal() {
+  "$PYTHON" "$ROOT/scripts/dev/wait_ready.py" "$RUN/supervisor.sock" "http://$LOCAL:$PORT/healthz" "$LOCAL:$GATEWAY_PORT" || {
+    advise "look at the log named above (all are in $LOGS), mend it and run ./dev up again."
+    return 1
+  }
+}
+
+# Stop the processes and wait until they are gone. Guests keep running.
+stop_portal() {
+  if ! supervisor_runs; then
+    note "was not running"
+    return 0
+  fi
+  local pid
+  pid=$(<"$RUN/supervisord.pid")
+  supervisorctl shutdown
+  wait_until 30 supervisord_is_gone "$pid"
+  rm -f "$RUN/started"
+  note "stopped"
+}
+
+supervisord_is_gone() { ! kill -0 "$1" 2>/dev/null; }
+
+follow_logs() { exec "$PYTHON" "$ROOT/scripts/dev/follow.py" "$RUN/supervisord.pid" "$LOGS"; }
