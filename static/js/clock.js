@@ -1,4 +1,5 @@
-/* Times that move: <sw-until at="..."> counts down, <sw-since at="..."> counts up. Server time, not the browser's. */
+/* Times that move: <sw-until at="..."> counts down, <sw-since at="..."> counts up, by the server's clock.
+   Times that stand still: <time data-clock> is put into the reader's own time zone. */
 import { $$ } from "./dom.js";
 
 let ahead = 0; // how far the server's clock is ahead of ours, in ms
@@ -35,8 +36,29 @@ function tick() {
   }
 }
 
+/* The server says UTC; people read their own time: the hour today, the day with it before. */
+function localise() {
+  const language = document.documentElement.lang;
+  const hour = { hour: "2-digit", minute: "2-digit", hour12: false };
+  const today = new Date(now()).toDateString();
+  for (const element of $$("time[data-clock]")) {
+    const moment = new Date(element.dateTime);
+    const brief = moment.toDateString() === today && element.dataset.clock === "auto";
+    const day = moment.getFullYear() === new Date(now()).getFullYear() ? {} : { year: "numeric" };
+    const style = brief ? hour : { day: "numeric", month: "short", ...day, ...hour };
+    const text = moment.toLocaleString(language, style);
+    if (element.textContent !== text) element.textContent = text;
+    element.title = moment.toLocaleString(language, { dateStyle: "full", timeStyle: "medium" });
+  }
+}
+
 export function start() {
   sync(document.documentElement.dataset.now);
   tick();
+  localise();
+  document.addEventListener("slipway:swapped", () => {
+    tick();
+    localise();
+  });
   setInterval(tick, 1000);
 }

@@ -1,14 +1,13 @@
-/* Single-key commands. They never fire in fields or consoles, nor with a modifier, and can be switched off
-   (the cookie "keys", WCAG 2.1.4). */
+/* Single-key commands. They never fire in fields or consoles, nor with a modifier, and each person can switch
+   them off (WCAG 2.1.4): <body data-keys>. */
 import { $, $$, typing } from "./dom.js";
-import { remember } from "./widgets.js";
 
 const GO = { h: "home", m: "machines", q: "quotas", d: "desk" };
 const AFTER_G_MS = 1500;
 
 let goUntil = 0;
 
-const off = () => document.cookie.split("; ").includes("keys=off");
+const off = () => document.body.dataset.keys !== "on";
 const rows = () => $$("[data-vm]", $("#main"));
 const current = () => rows().find((row) => row.contains(document.activeElement));
 
@@ -56,8 +55,5 @@ function onKey(event) {
 
 export function start() {
   document.addEventListener("keydown", (event) => event.key.length === 1 && onKey(event));
-  const box = $("#keys-on");
-  if (!box) return;
-  box.checked = !off();
-  box.addEventListener("change", () => remember("keys", box.checked ? "on" : "off"));
+  document.addEventListener("click", (event) => event.target.closest("[data-keys]:not(body)") && $("#keys")?.showModal());
 }

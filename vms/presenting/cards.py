@@ -1,0 +1,149 @@
+"""A machine as pages show it: status, reason, place, size, and which verbs make sense now."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.conf import settings
+from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+
+from accounts.access import Verb, allows
+
+from ..models import Operation, VirtualMachine
+from ..states import OperationKind, Status, display_status, may_begin
+from . import amounts
+from .operations import OperationCard
+from .sentences import REASONS
+
+_WITH_SCREEN = (Status.RUNNING, Status.PAUSED, Status.CREATING)
+
+
+@dataclass(frozen=True, slots=True)
+class VmCard:
+    """A machine for one reader. `role` is theirs in its project, None for staff who are no members."""
+
+    vm: VirtualMachine
+    live: Operation | None
+    failed: Operation | None
+    role: str | None
+    is_staff: bool
+    now: datetime
+
+    @property
+    def _display(self) -> tuple[str, str]:
+        live_kind = self.live.kind if self.live else ""
+        return display_status(self.vm.facts(live_kind), self.now, settings.NODE_AWAY_AFTER)
+
+    @property
+    def status(self) -> str:
+        """What people see: one of `vms.states.Status`."""
+        return self._display[0]
+
+    @property
+    def reason(self) -> str:
+        """The code that says more about the status, or nothing."""
+        return self._display[1]
+
+    @property
+    def headline(self) -> str | Promise:
+        """The reason in a few words."""
+        return REASONS[self.reason][0] if self.reason in REASONS else ""
+
+    @property
+    def explanation(self) -> str | Promise:
+        """What the reason means, and the way out."""
+        return REASONS[self.reason][1] if self.reason in REASONS else ""
+
+    @property
+    def seen_at(self) -> datetime | None:
+        """When its node last compared what it has with what we know."""
+        return self.vm.node.synced_at
+
+    @property
+    def operation(self) -> OperationCard | None:
+        """The work under way, else the last failure that still explains the status."""
+        if self.live:
+            return OperationCard(self.live)
+        if self.failed and self.status in (Status.ERROR, Status.ABSENT):
+            return OperationCard(self.failed)
+        return None
+
+    @property
+    def addresses(self) -> list[str]:
+        """The addresses that its cards were given."""
+        return [nic.address for nic in self.vm.nics.all()]
+
+    @property
+    def size(self) -> str:
+        """Processors and memory."""
+        return amounts.size(self.vm.vcpus, self.vm.memory_mib)
+
+    @property
+    def is_up(self) -> bool:
+        """Is there a guest to look at and to type to?"""
+        return self.status == Status.RUNNING or self.has_screen
+
+    @property
+    def has_screen(self) -> bool:
+        """Can a screenshot be had now?"""
+        if self.status == Status.CREATING:
+            return self.vm.observed_state == "running"
+        return self.status in _WITH_SCREEN
+
+    @property
+    def may_console(self) -> bool:
+        """May this reader open its console, and is there one?"""
+        return self.has_screen and allows(self.role, Verb.CONSOLE)
+
+    @property
+    def may_change(self) -> bool:
+        """May this reader power, resize and delete it?"""
+        return allows(self.role, Verb.CHANGE, self.is_staff)
+
+    @property
+    def verbs(self) -> frozenset[str]:
+        """The kinds of operation that can be asked for now."""
+        if not self.may_change or self.status == Status.UNKNOWN:
+            return frozenset()
+        live_kind = self.live.kind if self.live else ""
+        legal = {kind for kind in OperationKind if may_begin(kind, self.vm.observed_state, live_kind)}
+        if self.status == Status.DELETING:
+            legal = set()
+        return frozenset(legal)
+
+    @property
+    def note(self) -> str:
+        """The line under the pill when nothing is under way."""
+        if self.headline:
+            return str(self.headline)
+        since = self.vm.started_at if self.status == Status.RUNNING else self.vm.observed_at
+        return self._for(since)
+
+    def _for(self, since: datetime | None) -> str:
+        from django.utils.timesince import timesince
+
+        if since is None:
+            return ""
+        span = timesince(since, self.now, depth=1)
+        words = {
+            Status.RUNNING: _("Up %(span)s"),
+            Status.STOPPED: _("Off for %(span)s"),
+            Status.PAUSED: _("Paused for %(span)s"),
+            Status.SUSPENDED: _("Asleep for %(span)s"),
+            Status.CRASHED: _("Crashed %(span)s ago"),
+        }
+        return words.get(Status(self.status), "") % {"span": span} if Status(self.status) in words else ""
+
+
+def card(
+    vm: VirtualMachine,
+    *,
+    live: Operation | None,
+    role: str | None,
+    is_staff: bool,
+    failed: Operation | None = None,
+    now: datetime | None = None,
+) -> VmCard:
+    """Return a machine as this reader sees it now. Select its node, image, flavor, project and cards with it."""
+    return VmCard(vm, live, failed, role, is_staff, now or timezone.now())
