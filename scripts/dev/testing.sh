@@ -9,7 +9,11 @@ finish_testing() {
   TEST_HOME=''
   if [[ -f $home/redis.pid ]]; then kill "$(<"$home/redis.pid")" 2>/dev/null || true; fi
   if [[ -f $home/postgres/postmaster.pid ]]; then as_postgres pg_ctl -D "$home/postgres" -m immediate -s stop || true; fi
-  if [[ -d $VAR/e2e ]]; then in_e2e_installation down --wipe --yes >>"$LOG" 2>&1 || true; fi
+  {
+    if [[ -d $VAR/e2e ]]; then in_e2e_installation down --wipe --yes; fi
+    "$PYTHON" "$ROOT/scripts/dev/wipe.py" "$SLIPWAY_INSTALLATION_ID" "$LIBVIRT_URI"
+    rm -rf "/var/lib/slipway/$SLIPWAY_INSTALLATION_ID"
+  } >>"$LOG" 2>&1 || true
   rm -rf "$home"
 }
 
@@ -66,6 +70,10 @@ start_test_services() {
   step "libvirt" "'virsh -c $LIBVIRT_URI version' must answer." ensure_libvirt
   step "PostgreSQL" "look at the lines above." start_postgres
   step "Redis" "look at the lines above." start_redis
+  # an installation of its own for everything that tests make; the developer's portal may go on running
+  SLIPWAY_INSTALLATION_ID=$(od -An -N4 -tx1 /dev/urandom | tr -d ' \n')
+  export SLIPWAY_INSTALLATION_ID SLIPWAY_VAR_DIR=$VAR/test REDIS_URL=unix://$TEST_HOME/redis.sock
+  unset DATABASE_URL SLIPWAY_DATA_DIR
   export SLIPWAY_TEST_POSTGRES_URL="postgres://slipway@/slipway?host=$TEST_HOME/socket"
   export SLIPWAY_TEST_REDIS_URL="unix://$TEST_HOME/redis.sock"
   export SLIPWAY_TEST_IMAGES=$ROOT/var/cache/images
