@@ -6,6 +6,7 @@ from datetime import datetime
 from django.conf import settings
 from django.utils import timezone
 from django.utils.functional import Promise
+from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
 from accounts.access import Verb, allows
@@ -15,7 +16,9 @@ from ..states import OperationKind, Status, display_status, may_begin
 from . import amounts
 from .operations import OperationCard
 from .sentences import REASONS
+from .verbs import Button, cancel_button, main_verb, more_verbs
 
+_PLAIN_CANCEL = (OperationKind.CREATE, OperationKind.START)  # a stop is ended by forcing off, not by cancelling
 _WITH_SCREEN = (Status.RUNNING, Status.PAUSED, Status.CREATING)
 
 
@@ -80,11 +83,6 @@ class VmCard:
         return amounts.size(self.vm.vcpus, self.vm.memory_mib)
 
     @property
-    def is_up(self) -> bool:
-        """Is there a guest to look at and to type to?"""
-        return self.status == Status.RUNNING or self.has_screen
-
-    @property
     def has_screen(self) -> bool:
         """Can a screenshot be had now?"""
         if self.status == Status.CREATING:
@@ -108,9 +106,24 @@ class VmCard:
             return frozenset()
         live_kind = self.live.kind if self.live else ""
         legal = {kind for kind in OperationKind if may_begin(kind, self.vm.observed_state, live_kind)}
-        if self.status == Status.DELETING:
-            legal = set()
-        return frozenset(legal)
+        return frozenset() if self.status == Status.DELETING else frozenset(legal)
+
+    @property
+    def main_verb(self) -> Button | None:
+        """The button that fits the moment."""
+        if self.live and OperationCard(self.live).may_cancel and self.live.kind in _PLAIN_CANCEL and self.may_change:
+            return cancel_button(self.live.id)
+        return main_verb(self.vm.id, self.verbs, self.live.kind if self.live else "")
+
+    @property
+    def menu_verbs(self) -> list[Button]:
+        """The other buttons."""
+        return more_verbs(self.vm.id, self.verbs, may_change=self.may_change and self.status != Status.DELETING)
+
+    @property
+    def screen_url(self) -> str:
+        """Where a picture of its screen is had."""
+        return f"/api/v1/vms/{self.vm.id}/screenshot"
 
     @property
     def note(self) -> str:
@@ -121,8 +134,6 @@ class VmCard:
         return self._for(since)
 
     def _for(self, since: datetime | None) -> str:
-        from django.utils.timesince import timesince
-
         if since is None:
             return ""
         span = timesince(since, self.now, depth=1)
