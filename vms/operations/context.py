@@ -1,0 +1,88 @@
+"""What a step handler gets: the rows, the hypervisor, and the two questions to ask before touching anything."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import transaction
+from hypervisor.api import Hypervisor
+from hypervisor.specs import DomainFacts, DomainState
+
+from .. import broadcast, observer
+from ..models import Operation, VirtualMachine
+from .leases import Lease
+
+
+class StepFailed(Exception):
+    """The operation cannot succeed: a code for programs, a sentence for people, a detail for staff."""
+
+    def __init__(self, code: str, sentence: str, staff_detail: str = "") -> None:
+        super().__init__(sentence)
+        self.code, self.sentence, self.staff_detail = code, sentence, staff_detail
+
+
+class Fenced(Exception):
+    """The operation is no longer ours: pre-empted, cancelled, or taken over. Touch nothing more."""
+
+
+class CancelAsked(Exception):
+    """A person asked to cancel; we still hold the operation and end it properly."""
+
+
+@dataclass(slots=True)
+class Context:
+    """One attempt at one operation."""
+
+    operation: Operation
+    vm: VirtualMachine
+    hypervisor: Hypervisor
+    lease: Lease
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+    def guard(self) -> None:
+        """Raise Fenced or CancelAsked unless the operation is still ours. Called right before each side effect."""
+        row = Operation.objects.filter(self.lease.rows()).values_list("cancel_requested", flat=True).first()
+        if row is None:
+            raise Fenced
+        if row:
+            raise CancelAsked
+
+    def domain(self) -> DomainFacts | None:
+        return self.hypervisor.domain(self.vm.domain_uuid)
+
+    def state(self) -> DomainState | None:
+        found = self.domain()
+        return found.state if found else None
+
+    def observe(self) -> DomainFacts | None:
+        """Read the domain back and let the observer store it."""
+        found = self.domain()
+        observer.observe(self.vm.pk, found)
+        return found
+
+    def remember(self, **data: Any) -> None:
+        """Keep a fact of this operation for a later attempt."""
+        self.operation.data = {**self.operation.data, **data}
+        if not Operation.objects.filter(self.lease.rows()).update(data=self.operation.data):
+            raise Fenced
+
+    def wait_until(self, condition: Callable[[], bool], timeout_seconds: float, first_seconds: float = 0.05) -> bool:
+        """Ask until it is true, ever more slowly up to a second; False when the time is over. Guards between."""
+        deadline = self.clock() + timeout_seconds
+        pause = first_seconds
+        while True:
+            if condition():
+                return True
+            left = deadline - self.clock()
+            if left <= 0:
+                return False
+            self.sleep(min(pause, left))
+            pause = min(pause * 1.5, 1.0)
+            self.guard()
+
+    def announce(self) -> None:
+        """Hint browsers that the operation moved on."""
+        with transaction.atomic():
+            broadcast.operation_changed(self.operation)

@@ -1,0 +1,54 @@
+"""The end of a machine: finalizers one by one, and the row goes when absence has been seen."""
+
+from django.db import transaction
+from django.utils.translation import gettext as _
+from pathlib import Path
+
+from .. import broadcast
+from ..models import Nic, VirtualMachine, Volume
+from . import blueprint
+from .context import Context, StepFailed
+from .create import volumes_of
+
+
+def ensure_undefined(ctx: Context) -> None:
+    """libvirt knows no such domain."""
+    if ctx.domain() is not None:
+        ctx.guard()
+        ctx.hypervisor.undefine(ctx.vm.domain_uuid)
+    ctx.observe()
+
+
+def ensure_no_disks(ctx: Context) -> None:
+    """Neither disk nor seed nor socket is left in pool and folder."""
+    for volume in volumes_of(ctx.vm):
+        ctx.guard()
+        ctx.hypervisor.remove_volume(volume.pool.name, blueprint.seed_name(ctx.vm))
+        ctx.hypervisor.remove_volume(volume.pool.name, volume.file_name)
+    Path(blueprint.serial_socket(ctx.vm)).unlink(missing_ok=True)
+
+
+def ensure_no_address(ctx: Context) -> None:
+    """DHCP no longer knows the machine's cards."""
+    for nic in ctx.vm.nics.select_related("network"):
+        ctx.guard()
+        ctx.hypervisor.remove_address(nic.network.name, nic.mac)
+
+
+def ensure_gone(ctx: Context) -> None:
+    """Nothing is left; so the rows may go. The operation's own row stays."""
+    ctx.guard()
+    left = [ctx.domain()] + [
+        ctx.hypervisor.volume(volume.pool.name, name)
+        for volume in volumes_of(ctx.vm)
+        for name in (volume.file_name, blueprint.seed_name(ctx.vm))
+    ]
+    if any(left):
+        raise StepFailed("not_gone", _("Something of this machine is still there. It will be tried again."))
+    with transaction.atomic():
+        VirtualMachine.objects.select_for_update().get(pk=ctx.vm.pk)
+        ctx.guard()
+        Volume.objects.filter(vm=ctx.vm).delete()
+        Nic.objects.filter(vm=ctx.vm).delete()
+        broadcast.vm_gone(ctx.vm)
+        VirtualMachine.objects.filter(pk=ctx.vm.pk).delete()

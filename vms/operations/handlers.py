@@ -1,0 +1,31 @@
+"""Which function makes a step true. A unit test holds this table against `vms.steps`."""
+
+from collections.abc import Callable
+
+from .. import steps
+from . import create, delete, power, resize
+from .context import Context
+
+Handler = Callable[[Context], None]
+
+HANDLERS: dict[str, Handler] = {
+    steps.ADDRESS.name: create.ensure_address,
+    steps.DISK.name: create.ensure_disk,
+    steps.SEED.name: create.ensure_seed,
+    steps.DOMAIN.name: create.ensure_domain,
+    steps.RUNNING.name: create.ensure_running,
+    steps.AGENT.name: create.ensure_agent,
+    steps.ASK_STOP.name: power.ask_stop,
+    steps.STOPPED.name: power.ensure_stopped,
+    steps.FORCED_OFF.name: power.ensure_forced_off,
+    steps.ASK_REBOOT.name: power.ask_reboot,
+    steps.REBOOTED.name: power.ensure_rebooted,
+    steps.PAUSED.name: power.ensure_paused,
+    steps.RESUMED.name: power.ensure_resumed,
+    steps.GROWN.name: resize.ensure_grown,
+    steps.REDEFINED.name: resize.ensure_redefined,
+    steps.UNDEFINED.name: delete.ensure_undefined,
+    steps.NO_DISKS.name: delete.ensure_no_disks,
+    steps.NO_ADDRESS.name: delete.ensure_no_address,
+    steps.GONE.name: delete.ensure_gone,
+}

@@ -1,0 +1,58 @@
+"""Another size for a machine that is off."""
+
+from django.db import transaction
+from django.utils.translation import gettext as _
+from hypervisor.specs import DomainState
+
+from ..models import Flavor, Operation, VirtualMachine
+from . import blueprint
+from .context import Context, StepFailed
+from .create import volumes_of
+
+
+def ensure_grown(ctx: Context) -> None:
+    """The disk has the flavor's size. It never shrinks."""
+    flavor = _flavor(ctx)
+    _must_be_off(ctx)
+    for volume in volumes_of(ctx.vm)[:1]:
+        found = ctx.hypervisor.volume(volume.pool.name, volume.file_name)
+        if found is None:
+            raise StepFailed("storage_missing", _("The disk of this machine is missing from its storage pool."))
+        if found.capacity_bytes < flavor.disk_gib * blueprint.GIB:
+            ctx.guard()
+            ctx.hypervisor.grow_volume(volume.pool.name, volume.file_name, flavor.disk_gib * blueprint.GIB)
+        ctx.vm.volumes.filter(pk=volume.pk).update(size_gib=flavor.disk_gib)
+
+
+def ensure_redefined(ctx: Context) -> None:
+    """The domain has the flavor's processors and memory."""
+    _must_be_off(ctx)
+    ctx.guard()
+    ctx.hypervisor.define(blueprint.domain_spec(ctx.vm, volumes_of(ctx.vm)))
+    ctx.observe()
+
+
+@transaction.atomic
+def undo_size(operation: Operation) -> None:
+    """Give back what the request had counted in advance; a disk that did grow keeps its size."""
+    before = operation.data.get("before", {})
+    vm = VirtualMachine.objects.select_for_update().filter(pk=operation.vm_id).first()
+    if vm is None or not before:
+        return
+    grown = max((volume.size_gib for volume in vm.volumes.all()), default=0)
+    VirtualMachine.objects.filter(pk=vm.pk).update(
+        flavor=before["flavor"],
+        vcpus=before["vcpus"],
+        memory_mib=before["memory_mib"],
+        disk_gib=max(before["disk_gib"], grown),
+    )
+
+
+def _flavor(ctx: Context) -> Flavor:
+    return Flavor.objects.get(pk=ctx.operation.data["flavor"])
+
+
+def _must_be_off(ctx: Context) -> None:
+    found = ctx.observe()
+    if found is not None and found.state not in (DomainState.STOPPED, DomainState.CRASHED):
+        raise StepFailed("invalid_state", _("The machine was started in the meantime. Stop it and try again."))

@@ -1,0 +1,216 @@
+"""The runner: claim, walk the steps from where the journal says, end with a reason.
+
+Killed anywhere, the next claim starts at the step that was under way, and every step looks before it acts.
+"""
+
+import random
+import time
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import override
+from hypervisor import errors
+from hypervisor.api import Hypervisor
+
+from .. import broadcast, dispatch, observer
+from ..models import Operation, VirtualMachine
+from ..services.follow import let_desired_follow
+from ..states import LIVE, OPERATION_TRANSITIONS, OperationKind, OperationStatus
+from ..steps import Step, steps_of
+from . import resize
+from .context import CancelAsked, Context, Fenced, StepFailed
+from .handlers import HANDLERS
+from .leases import Lease, claim, keeper, release, worker_name
+
+log = structlog.get_logger(__name__)
+MAX_TRIES = 4  # of one step that fails in a way that might pass; an absent hypervisor is waited for until the deadline
+BACKOFF_SECONDS = (1, 2, 5, 10, 20, 30)
+
+
+def run(operation_id: UUID, hypervisor: Hypervisor) -> bool:
+    """Carry an operation as far as it goes now. Returns whether the claim was ours; raises nothing of the hypervisor's."""
+    lease = claim(operation_id, worker_name())
+    if lease is None:
+        return False
+    keeper.hold(lease)
+    try:
+        with structlog.contextvars.bound_contextvars(operation_id=str(operation_id)), override("en"):
+            _attempt(lease, hypervisor)
+    finally:
+        keeper.drop(lease)
+        release(lease)
+        _ring_successor(operation_id)
+    return True
+
+
+def _attempt(lease: Lease, hypervisor: Hypervisor) -> None:
+    operation = Operation.objects.select_related("node", "project", "actor").get(pk=lease.operation_id)
+    vm = VirtualMachine.objects.select_related("node", "project", "image").filter(pk=operation.vm_id).first()
+    if vm is None:
+        _end_without_machine(lease, operation)
+        return
+    context = Context(operation, vm, hypervisor, lease)
+    try:
+        _check_actor(operation)
+        _walk(context)
+    except Fenced:
+        log.info("operation_taken_away", kind=operation.kind)
+    except CancelAsked:
+        _end(context, OperationStatus.CANCELLED, "cancelled", _("Cancelled by a person."))
+    except StepFailed as failure:
+        _end(context, OperationStatus.FAILED, failure.code, failure.sentence, failure.staff_detail)
+    except errors.HypervisorError as error:
+        _again_or_fail(context, error)
+    else:
+        _end(context, OperationStatus.SUCCEEDED)
+
+
+def _check_actor(operation: Operation) -> None:
+    """An operation re-authorises when it starts: a user who was shut out gets nothing more done (A21)."""
+    if operation.actor is not None and not operation.actor.is_active and operation.kind != OperationKind.DELETE:
+        raise StepFailed("actor_disabled", _("The account that asked for this has been closed."))
+
+
+def _walk(context: Context) -> None:
+    operation = context.operation
+    steps = steps_of(operation.kind, operation.starts)
+    names = [step.name for step in steps]
+    start = names.index(operation.step) if operation.step in names else 0
+    for index in range(start, len(steps)):
+        _enter(context, steps, index)
+        began = time.monotonic()
+        HANDLERS[steps[index].name](context)
+        _leave(context, steps[index], time.monotonic() - began)
+
+
+def _enter(context: Context, steps: tuple[Step, ...], index: int) -> None:
+    """Journal the step before it is begun, and stop here when the time is over or a person asked to."""
+    context.guard()
+    operation, step = context.operation, steps[index]
+    if operation.deadline_at and timezone.now() > operation.deadline_at:
+        raise StepFailed("deadline", _("This took longer than it may, and was given up."))
+    changed = Operation.objects.filter(context.lease.rows()).update(
+        step=step.name, step_at=Now(), progress=100 * index // len(steps)
+    )
+    if not changed:
+        raise Fenced
+    operation.step = step.name
+    context.announce()
+
+
+def _leave(context: Context, step: Step, seconds: float) -> None:
+    operation = context.operation
+    operation.step_times = [*operation.step_times, [step.name, round(seconds, 2)]]
+    changed = Operation.objects.filter(context.lease.rows()).update(step_times=operation.step_times)
+    if not changed and step.name != "gone":
+        raise Fenced
+
+
+def _again_or_fail(context: Context, error: errors.HypervisorError) -> None:
+    """Decide by the kind of error: wait for an absent hypervisor, retry what may pass, give up on what cannot."""
+    operation = context.operation
+    detail = f"{type(error).__name__}: {error.detail}"[:2000]
+    log.warning("step_failed", step=operation.step, kind=operation.kind, error=detail)
+    if isinstance(error, errors.NoSpace):
+        sentence = _("The storage pool or the node is full. An admin has to make room.")
+        _end(context, OperationStatus.FAILED, "pool_full", sentence, detail)
+        return
+    absent = isinstance(error, errors.Unavailable)
+    tries = 0 if absent else operation.data.get(f"tries_{operation.step}", 0) + 1
+    if tries >= MAX_TRIES:
+        sentence = _("The hypervisor refused this step several times. An admin can see why.")
+        _end(context, OperationStatus.FAILED, error.code, sentence, detail)
+        return
+    wait = BACKOFF_SECONDS[min(operation.attempt, len(BACKOFF_SECONDS)) - 1] * random.uniform(0.8, 1.2)  # noqa: S311
+    Operation.objects.filter(context.lease.rows()).update(
+        status=OperationStatus.PENDING,
+        not_before=Now() + timedelta(seconds=wait),
+        data={**operation.data, f"tries_{operation.step}": tries},
+        staff_detail=detail,
+    )
+    context.announce()
+
+
+def _end(context: Context, status: str, code: str = "", sentence: str = "", staff_detail: str = "") -> None:
+    """Write the end, if the operation is still ours; then let the machine's row follow what happened."""
+    assert status in OPERATION_TRANSITIONS[OperationStatus.RUNNING]
+    operation = context.operation
+    values: dict[str, Any] = {
+        "status": status,
+        "finished_at": Now(),
+        "error_code": code,
+        "error_detail": sentence[:500],
+        "fence": F("fence") + 1,
+    }
+    if staff_detail:
+        values["staff_detail"] = staff_detail
+    if status == OperationStatus.SUCCEEDED:
+        values["progress"] = 100
+    try:
+        context.observe()
+    except errors.HypervisorError as error:  # the observer's next sync will tell; the end must be written now
+        log.info("not_observed_at_end", error=error.code)
+    with transaction.atomic():
+        vm = VirtualMachine.objects.select_for_update().filter(pk=operation.vm_id).first()
+        if not Operation.objects.filter(context.lease.rows()).update(**values):
+            return
+        if vm is not None:
+            if operation.kind == OperationKind.RESIZE and status != OperationStatus.SUCCEEDED:
+                resize.undo_size(operation)
+            settle(vm, operation, status, code)
+        broadcast.operation_changed(operation)
+    log.info("operation_ended", kind=operation.kind, status=status, code=code)
+
+
+def settle(vm: VirtualMachine, operation: Operation, status: str, code: str) -> None:
+    """Write what the end of an operation means for its machine; the caller holds the row's lock."""
+    changes: dict[str, Any] = {}
+    if status == OperationStatus.SUCCEEDED:
+        changes["failure"] = ""
+        if operation.kind == OperationKind.CREATE:
+            changes["sealed_seed"] = None
+    elif operation.kind == OperationKind.DELETE:
+        changes["failure"] = "delete_failed"
+    elif operation.kind == OperationKind.CREATE and vm.observed_state == "absent":
+        changes["failure"] = "create_failed"
+    else:
+        changes["failure"] = code if status == OperationStatus.FAILED else ""
+    VirtualMachine.objects.filter(pk=vm.pk).update(**changes)
+    for name, value in changes.items():
+        setattr(vm, name, value)
+    let_desired_follow(vm)
+    observer.rank(vm)
+    broadcast.vm_changed(vm)
+
+
+def _end_without_machine(lease: Lease, operation: Operation) -> None:
+    """The machine's row has gone: a delete is done (killed between its last commit and its end); others are moot."""
+    done = operation.kind == OperationKind.DELETE
+    Operation.objects.filter(lease.rows()).update(
+        status=OperationStatus.SUCCEEDED if done else OperationStatus.CANCELLED,
+        finished_at=Now(),
+        progress=100 if done else operation.progress,
+        error_code="" if done else "vm_gone",
+    )
+    with transaction.atomic():
+        broadcast.operation_changed(operation)
+
+
+def _ring_successor(operation_id: UUID) -> None:
+    """Ring for an operation that waited for this one to let go."""
+    vm_id = Operation.objects.filter(pk=operation_id).values_list("vm_id", flat=True).first()
+    waiting = (
+        Operation.objects.filter(vm=vm_id, status__in=LIVE, not_before=None)
+        .exclude(pk=operation_id)
+        .select_related("node")
+        .first()
+    )
+    if waiting is not None:
+        dispatch.ring_now(waiting.pk, waiting.node.queue)

@@ -1,0 +1,108 @@
+"""What is looked after now and then: bells nobody heard, operations past their time, old tickets and answers."""
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Q
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from . import broadcast, dispatch, observer
+from .models import ConsoleSession, ConsoleTicket, IdempotencyRecord, Node, Operation, VirtualMachine
+from .services.follow import let_desired_follow
+from .states import ATTENTION, LIVE, OperationKind, OperationStatus, Status, is_away
+
+RING_AT_MOST = 500  # a sweep rings for the oldest; the next one for the rest
+IDEMPOTENCY_KEPT = timedelta(hours=24)
+
+
+def ring_due(older_than: timedelta, node: Node | None = None) -> int:
+    """Ring for pending operations that nobody claimed and running ones with a dead lease; returns how many.
+
+    Each is rung at most every `older_than`, however many sweeps run.
+    """
+    now = timezone.now()
+    waiting = Q(status=OperationStatus.PENDING, created_at__lt=now - older_than) & (
+        Q(not_before=None) | Q(not_before__lte=Now())
+    )
+    dead = Q(status=OperationStatus.RUNNING, lease_expires_at__lte=Now()) | Q(
+        status=OperationStatus.RUNNING, lease_expires_at=None
+    )
+    quiet = Q(rung_at=None) | Q(rung_at__lt=now - older_than)
+    due = Operation.objects.filter(waiting | dead, quiet).select_related("node")
+    if node is not None:
+        due = due.filter(node=node)
+    found = list(due.order_by("created_at")[:RING_AT_MOST])
+    Operation.objects.filter(pk__in=[op.pk for op in found]).update(rung_at=Now())
+    for operation in found:
+        dispatch.ring_now(operation.pk, operation.node.queue)
+    return len(found)
+
+
+def end_overdue() -> int:
+    """Fail operations past their deadline that nobody works on: their node is away, and waiting has to end."""
+    overdue = Operation.objects.filter(status__in=LIVE, deadline_at__lt=Now()).filter(
+        Q(lease_expires_at=None) | Q(lease_expires_at__lte=Now())
+    )
+    ended = 0
+    for operation in list(overdue.select_related("node", "project")[:RING_AT_MOST]):
+        ended += _end_overdue(operation)
+    return ended
+
+
+@transaction.atomic
+def _end_overdue(operation: Operation) -> int:
+    vm = VirtualMachine.objects.select_for_update().select_related("node", "project").filter(pk=operation.vm_id).first()
+    sentence = _("%(node)s did not carry this out in time. Try again when it is back.") % {"node": operation.node.name}
+    changed = (
+        Operation.objects.filter(pk=operation.pk, status__in=LIVE, fence=operation.fence)
+        .filter(Q(lease_expires_at=None) | Q(lease_expires_at__lte=Now()))
+        .update(
+            status=OperationStatus.FAILED, finished_at=Now(), error_code="node_away", error_detail=sentence,
+            fence=F("fence") + 1, lease_owner="", lease_expires_at=None,
+        )
+    )
+    if changed and vm is not None:
+        failure = {OperationKind.CREATE: "create_failed", OperationKind.DELETE: "delete_failed"}.get(
+            OperationKind(operation.kind), "node_away"
+        )
+        if failure == "create_failed" and vm.observed_state != "absent":
+            failure = "node_away"
+        VirtualMachine.objects.filter(pk=vm.pk).update(failure=failure)
+        vm.failure = failure
+        let_desired_follow(vm)
+        observer.rank(vm)
+        broadcast.vm_changed(vm)
+    if changed:
+        broadcast.operation_changed(operation)
+    return changed
+
+
+def rank_by_nodes() -> None:
+    """Move the machines of nodes that went away, or came back, to where a list should show them."""
+    now = timezone.now()
+    for node in Node.objects.all():
+        unknown = ATTENTION[Status.UNKNOWN]
+        rows = VirtualMachine.objects.filter(node=node).exclude(operations__status__in=LIVE).select_related("node")
+        if is_away(node.synced_at, now, settings.NODE_AWAY_AFTER):
+            moved = rows.filter(attention_rank__gt=unknown, desired_state__in=("running", "stopped", "paused"))
+            ids = list(moved.values_list("pk", flat=True))
+            VirtualMachine.objects.filter(pk__in=ids).update(attention_rank=unknown, version=F("version") + 1)
+        else:
+            for vm in rows.filter(attention_rank=unknown):
+                with transaction.atomic():
+                    observer.rank(vm)
+                    broadcast.vm_changed(vm)
+
+
+def forget_old() -> None:
+    """Remove tickets that ran out, sessions that no gateway keeps, and answers older than a day."""
+    now = timezone.now()
+    ConsoleTicket.objects.filter(expires_at__lt=now - timedelta(minutes=5)).delete()
+    ConsoleSession.objects.filter(seen_at__lt=now - timedelta(minutes=1)).delete()
+    IdempotencyRecord.objects.filter(created_at__lt=now - IDEMPOTENCY_KEPT).delete()
+
+
+__all__ = ["end_overdue", "forget_old", "rank_by_nodes", "ring_due"]
