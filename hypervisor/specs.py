@@ -137,10 +137,17 @@ class SeedSpec:
 
 @dataclass(frozen=True, slots=True)
 class DiskSpec:
-    """A virtio disk: a qcow2 file, `index` 0 is vda."""
+    """A virtio disk: a qcow2 file, `index` 0 is vda.
+
+    `base_path` is the image that the volume was made on (`VolumeSpec.base_path`). It must be said here too, or the
+    guest sees an empty disk: libvirt is told the whole chain, so that nothing ever asks a guest's file what lies
+    beneath it.
+    """
 
     path: PurePosixPath
     index: int = 0
+    base_path: PurePosixPath | None = None
+    base_format: str = "qcow2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +162,10 @@ class NicSpec:
 
 @dataclass(frozen=True, slots=True)
 class DomainSpec:
-    """The whole hardware of a domain. `serial_socket` is made by QEMU and held by the gateway."""
+    """The whole hardware of a domain. `serial_socket` is made by libvirt and held by the gateway.
+
+    `cpu` is "maximum" (under KVM the host's own CPU), "host-passthrough" or the name of a CPU model.
+    """
 
     uuid: UUID
     name: str
@@ -167,6 +177,7 @@ class DomainSpec:
     serial_socket: PurePosixPath
     seed_path: PurePosixPath | None = None
     virt_type: str = "qemu"
+    cpu: str = "maximum"
     arch: str = "x86_64"
     machine: str = "q35"
 
