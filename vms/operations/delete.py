@@ -1,13 +1,14 @@
 """The end of a machine: finalizers one by one, and the row goes when absence has been seen."""
 
-from django.db import transaction
-from django.utils.translation import gettext as _
 from pathlib import Path
+
+from django.db import transaction
+from hypervisor.errors import WrongState
 
 from .. import broadcast
 from ..models import Nic, VirtualMachine, Volume
 from . import blueprint
-from .context import Context, StepFailed
+from .context import Context
 from .create import volumes_of
 
 
@@ -44,7 +45,7 @@ def ensure_gone(ctx: Context) -> None:
         for name in (volume.file_name, blueprint.seed_name(ctx.vm))
     ]
     if any(left):
-        raise StepFailed("not_gone", _("Something of this machine is still there. It will be tried again."))
+        raise WrongState("something of the machine is still there after all finalizers")
     with transaction.atomic():
         VirtualMachine.objects.select_for_update().get(pk=ctx.vm.pk)
         ctx.guard()

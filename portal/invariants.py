@@ -1,0 +1,169 @@
+"""The invariants I1..I7 as questions to database, libvirt and storage. Nothing is changed here.
+
+A machine with a live operation is between two truths, so the comparisons with libvirt leave it out: I3 looks
+after the operation itself. Whoever wants certainty after a fault waits for the dust to settle and asks again.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+
+from accounts.models import AuditEntry
+from django.conf import settings
+from django.db.models import Count, F, Q, Sum
+from django.utils import timezone
+from hypervisor.api import Hypervisor
+from hypervisor.specs import DomainFacts
+
+from vms.models import Node, Operation, VirtualMachine, Volume
+from vms.observer import meaning
+from vms.states import LIVE, OperationKind, OperationStatus
+
+LEASE_GRACE = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """One broken invariant, in words that name the thing."""
+
+    code: str
+    what: str
+
+    def as_json(self) -> dict[str, str]:
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class View:
+    """What the checks look at, read once: this node's domains, files and rows."""
+
+    node: Node | None
+    hypervisor: Hypervisor
+    domains: dict[str, DomainFacts]
+    busy: set[str]
+
+    @classmethod
+    def take(cls, hypervisor: Hypervisor) -> "View":
+        node = Node.objects.filter(name=settings.NODE_NAME).first()
+        busy = {str(pk) for pk in Operation.objects.filter(status__in=LIVE).values_list("vm_id", flat=True)}
+        domains = {str(facts.uuid): facts for facts in hypervisor.domains(settings.INSTALLATION_ID)}
+        return cls(node, hypervisor, domains, busy)
+
+    def rows(self) -> list[VirtualMachine]:
+        """This node's machines without a live operation."""
+        return [vm for vm in VirtualMachine.objects.filter(node=self.node) if str(vm.pk) not in self.busy]
+
+
+def no_orphans(view: View) -> Iterator[str]:
+    """Every object of ours has a row, and every row its objects."""
+    known = {str(vm.domain_uuid): vm for vm in VirtualMachine.objects.filter(node=view.node)}
+    for uuid, facts in view.domains.items():
+        if uuid not in known:
+            yield f"domain {facts.name} belongs to no machine"
+    if view.node is None:
+        return
+    for pool in view.node.pools.all():
+        present = {volume.name for volume in view.hypervisor.volumes(pool.name)}
+        wanted = {volume.file_name: volume for volume in Volume.objects.filter(pool=pool).select_related("vm")}
+        seeds = {f"{uuid}.iso" for uuid in known}
+        for name in sorted(present - set(wanted) - seeds):
+            yield f"file {name} in pool {pool.name} belongs to no machine"
+        for name, volume in wanted.items():
+            made = volume.vm.failure != "create_failed" and volume.vm.observed_reason != "storage_missing"
+            if name not in present and made and str(volume.vm_id) not in view.busy:
+                yield f"disk {name} of machine {volume.vm_id} is missing, and the machine does not say so"
+    for network in view.node.networks.all():
+        cards = dict(network.nics.values_list("mac", "address"))
+        for mac, address in view.hypervisor.addresses(network.name).items():
+            if cards.get(mac) != address:
+                yield f"address {address} of {mac} on {network.name} belongs to no machine"
+
+
+def usage_adds_up(view: View) -> Iterator[str]:
+    """What quotas count is what is there: a machine's disk is the sum of its volumes, and nobody is uncounted."""
+    rows = VirtualMachine.objects.annotate(total=Sum("volumes__size_gib"), cards=Count("nics", distinct=True))
+    for vm in rows.exclude(total=F("disk_gib")).exclude(pk__in=list(view.busy)):
+        yield f"machine {vm.pk} is counted with {vm.disk_gib} GiB and has volumes of {vm.total or 0} GiB"
+
+
+def operations_end(view: View) -> Iterator[str]:
+    """Nothing runs without a live lease, and nothing lives past its deadline."""
+    now = timezone.now()
+    for operation in Operation.objects.filter(status=OperationStatus.RUNNING):
+        if operation.lease_expires_at is None or operation.lease_expires_at < now - LEASE_GRACE:
+            yield f"operation {operation.pk} ({operation.kind}) runs without a lease"
+    for operation in Operation.objects.filter(status__in=LIVE, deadline_at__lt=now - 2 * LEASE_GRACE):
+        yield f"operation {operation.pk} ({operation.kind}) lives past its deadline"
+    for operation in Operation.objects.exclude(status__in=LIVE).filter(finished_at=None):
+        yield f"operation {operation.pk} ({operation.kind}) has ended and does not say when"
+
+
+def observed_is_true(view: View) -> Iterator[str]:
+    """What we say was seen is what libvirt says now."""
+    for vm in view.rows():
+        was_there = vm.observed_at is not None and (vm.observed_state != "absent" or vm.observed_reason != "")
+        missing = vm.observed_reason == "storage_missing"
+        state, _reason = meaning(view.domains.get(str(vm.domain_uuid)), was_there, missing)
+        if state != vm.observed_state and not _changed_meanwhile(view, vm):
+            yield f"machine {vm.pk} is said to be {vm.observed_state}, and libvirt says {state}"
+
+
+def _changed_meanwhile(view: View, vm: VirtualMachine) -> bool:
+    """Read both again: an audit of a living system must not report what moved while it looked."""
+    facts = view.hypervisor.domain(vm.domain_uuid)
+    row = VirtualMachine.objects.filter(pk=vm.pk).first()
+    busy = Operation.objects.filter(vm_id=vm.pk, status__in=LIVE).exists()
+    return row is None or busy or meaning(facts, True)[0] == row.observed_state
+
+
+def acknowledged_is_kept(view: View) -> Iterator[str]:
+    """Every operation that was acknowledged, so audited in the same transaction, is in the journal."""
+    entries = AuditEntry.objects.filter(action__startswith="vm.", data__has_key="operation")
+    promised = dict(entries.values_list("data__operation", "action"))
+    kept = {str(pk) for pk in Operation.objects.values_list("pk", flat=True)}
+    for operation, action in promised.items():
+        if str(operation) not in kept:
+            yield f"operation {operation} ({action}) was acknowledged and is not in the journal"
+
+
+def deleted_is_gone(view: View) -> Iterator[str]:
+    """A delete that succeeded left no row and no domain, and a row goes only by a delete that succeeded."""
+    done = Operation.objects.filter(kind=OperationKind.DELETE, status=OperationStatus.SUCCEEDED)
+    for vm in VirtualMachine.objects.filter(pk__in=done.values("vm_id")):
+        yield f"machine {vm.pk} was deleted and still has a row"
+    gone = set(done.values_list("vm_id", flat=True))
+    for facts in view.domains.values():
+        if facts.owner and facts.owner.vm_id in gone:
+            yield f"machine {facts.owner.vm_id} was deleted and domain {facts.name} is still there"
+
+
+def one_at_a_time(view: View) -> Iterator[str]:
+    """At most one live operation per machine, and one domain per machine."""
+    crowded = Operation.objects.filter(status__in=LIVE).values("vm_id").annotate(n=Count("id")).filter(Q(n__gt=1))
+    for row in crowded:
+        yield f"machine {row['vm_id']} has {row['n']} live operations"
+    owners: dict[str, list[str]] = {}
+    for facts in view.domains.values():
+        if facts.owner:
+            owners.setdefault(str(facts.owner.vm_id), []).append(facts.name)
+    for vm_id, names in owners.items():
+        if len(names) > 1:
+            yield f"machine {vm_id} has {len(names)} domains: {', '.join(sorted(names))}"
+
+
+Check = Callable[[View], Iterator[str]]
+INVARIANTS: dict[str, tuple[str, Check]] = {
+    "I1": ("no orphans: everything of ours has a row, and every row its things", no_orphans),
+    "I2": ("usage is the sum of what is there", usage_adds_up),
+    "I3": ("operations end, and none runs without a lease", operations_end),
+    "I4": ("what was observed is what libvirt says", observed_is_true),
+    "I5": ("no acknowledged operation is lost", acknowledged_is_kept),
+    "I6": ("what was deleted is gone", deleted_is_gone),
+    "I7": ("one operation and one domain per machine", one_at_a_time),
+}
+
+
+def evaluate(hypervisor: Hypervisor) -> list[Breach]:
+    """Return every breach of I1..I7 that can be seen from this node."""
+    view = View.take(hypervisor)
+    return [Breach(code, what) for code, (_title, check) in INVARIANTS.items() for what in check(view)]

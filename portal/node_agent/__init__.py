@@ -1,0 +1,1 @@
+"""The node agent: registers its host, listens to libvirt, compares, mends, and rings for what waits."""

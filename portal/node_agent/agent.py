@@ -1,0 +1,155 @@
+"""The agent's loop: events give speed, the full comparison gives truth, and the ringing makes up for lost bells."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+from asgiref.sync import sync_to_async
+from django.db import close_old_connections, transaction
+from hypervisor import errors
+from hypervisor.api import Hypervisor
+from hypervisor.specs import DomainEvent
+
+from vms import observer, sweeps
+from vms.models import Node, Operation, VirtualMachine, Volume
+from vms.services.follow import let_desired_follow
+from vms.states import LIVE
+
+from .reaper import Reaper
+from .register import ensure_pool, register
+
+log = structlog.get_logger(__name__)
+RESYNC_SECONDS = 30.0
+RING_SECONDS = 5.0
+RING_OLDER_THAN = timedelta(seconds=2)
+RETRY_SECONDS = 2.0
+
+
+class Events(Protocol):
+    """What the agent needs of an event source: domain events, and None whenever it has (re)connected."""
+
+    def listen(self) -> AsyncIterator[DomainEvent | None]: ...
+
+
+class NodeAgent:
+    """One per hypervisor host."""
+
+    def __init__(self, hypervisor: Hypervisor, events: Events) -> None:
+        self.hypervisor = hypervisor
+        self.events = events
+        self.node: Node | None = None
+        self._reaper: Reaper | None = None
+        self._resync = asyncio.Event()
+        self._changed: set[UUID] = set()
+        self._news = asyncio.Event()
+
+    async def run(self) -> None:
+        """Work until cancelled. libvirt may come and go; the database may too."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._listen())
+            tasks.create_task(self._observe_changed())
+            tasks.create_task(self._resync_for_ever())
+            tasks.create_task(self._ring_for_ever())
+
+    async def _listen(self) -> None:
+        async for event in self.events.listen():
+            if event is None:
+                self._resync.set()
+            else:
+                self._changed.add(event.uuid)
+                self._news.set()
+
+    async def _observe_changed(self) -> None:
+        """Read again what events pointed at; many events of one domain cost one reading."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            changed, self._changed = self._changed, set()
+            for uuid in changed:
+                if not await self._safely(lambda uuid=uuid: self.observe_domain(uuid)):
+                    self._resync.set()
+
+    async def _resync_for_ever(self) -> None:
+        while True:
+            worked = await self._safely(self.resync)
+            try:
+                await asyncio.wait_for(self._resync.wait(), RESYNC_SECONDS if worked else RETRY_SECONDS)
+            except TimeoutError:
+                pass
+            self._resync.clear()
+
+    async def _ring_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(RING_SECONDS)
+            if self.node is not None:
+                await self._safely(lambda: sweeps.ring_due(RING_OLDER_THAN, self.node))
+
+    @staticmethod
+    async def _safely(work: Callable[[], object]) -> bool:
+        """Run blocking work in a thread; log what goes wrong and go on. Returns whether it went well."""
+
+        def do() -> bool:
+            close_old_connections()
+            try:
+                work()
+            except errors.HypervisorError as error:
+                log.warning("hypervisor_trouble", error=error.code, detail=error.detail[:300])
+                return False
+            except Exception:
+                log.exception("node_agent_trouble")
+                return False
+            return True
+
+        return bool(await sync_to_async(do, thread_sensitive=False)())
+
+    # --- blocking work, in threads ---------------------------------------------------------------------------
+    def resync(self) -> None:
+        """Register (at first), compare everything, mend what deletes left, see how full the pool is."""
+        try:
+            if self.node is None:
+                self.node = register(self.hypervisor)
+                self._reaper = Reaper(self.node, self.hypervisor)
+            changed = observer.sync(self.node, self.hypervisor, self.missing_disks())
+        except errors.Unavailable:
+            self._say_away()
+            raise
+        for pk in changed:
+            follow(pk)
+        ensure_pool(self.node, self.hypervisor)
+        host = self.hypervisor.host()
+        Node.objects.filter(pk=self.node.pk).update(memory_free_mib=host.memory_free_mib)
+        if self._reaper is not None:
+            self._reaper.sweep()
+
+    def missing_disks(self) -> list[UUID]:
+        """Return the machines whose disk has gone from its pool; those in the making or going are not asked about."""
+        assert self.node is not None
+        missing: list[UUID] = []
+        for pool in self.node.pools.all():
+            present = {volume.name for volume in self.hypervisor.volumes(pool.name)}
+            volumes = Volume.objects.filter(pool=pool).exclude(vm__operations__status__in=LIVE)
+            seen = volumes.exclude(vm__observed_state="absent", vm__observed_reason="")
+            missing += [volume.vm_id for volume in seen.only("id", "vm_id") if volume.file_name not in present]
+        return missing
+
+    def observe_domain(self, domain_uuid: UUID) -> None:
+        """Read one domain again and store what changed."""
+        pk = VirtualMachine.objects.filter(domain_uuid=domain_uuid).values_list("pk", flat=True).first()
+        if pk is not None and observer.observe(pk, self.hypervisor.domain(domain_uuid)):
+            follow(pk)
+
+    def _say_away(self) -> None:
+        if self.node is not None:
+            Node.objects.filter(pk=self.node.pk, hypervisor_ok=True).update(hypervisor_ok=False)
+
+
+def follow(vm_id: UUID) -> None:
+    """Let the wish follow what happened to a machine that nobody is working on."""
+    with transaction.atomic():
+        vm = VirtualMachine.objects.select_for_update().select_related("node", "project").filter(pk=vm_id).first()
+        if vm is not None and not Operation.objects.filter(vm=vm, status__in=LIVE).exists():
+            let_desired_follow(vm)
+            observer.rank(vm)
