@@ -54,8 +54,8 @@ def usage(project: Project, member: User | None = None) -> Amounts:
     rows = VirtualMachine.objects.filter(project=project)
     if member is not None:
         rows = rows.filter(created_by=member)
-    counted = rows.aggregate(**{str(name): count for name, count in _aggregates().items()})
-    return {dimension: int(counted[dimension]) for dimension in Dimension.values}
+    counted = rows.aggregate(**{f"sum_{name}": count for name, count in _aggregates().items()})
+    return {dimension: int(counted[f"sum_{dimension}"]) for dimension in Dimension.values}
 
 
 def usage_by_project(projects: Iterable[Project]) -> dict[UUID, Amounts]:

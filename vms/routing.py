@@ -1,5 +1,9 @@
 """The websocket routes of the web role."""
 
-from django.urls import URLPattern
+from django.urls import URLPattern, path
 
-websocket_urlpatterns: list[URLPattern] = []
+from .consumers import StatusConsumer
+
+websocket_urlpatterns: list[URLPattern] = [
+    path("ws/status", StatusConsumer.as_asgi()),  # type: ignore[arg-type]  # an ASGI application, not a view
+]

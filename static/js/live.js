@@ -5,7 +5,8 @@
    What a page wants stands on its <main>:
      data-live="rows"     the fragments of the machines that are listed (data-vm), in the view that is shown
      data-live="machine"  one machine's page (data-vm)
-     data-live="reread"   read the page again when any machine of mine changes */
+     data-live="reread"   read the page again when any machine of mine changes
+   With data-all, staff hear of everybody's machines. */
 import { Idiomorph } from "../vendor/idiomorph/idiomorph.mjs";
 import { now, sync } from "./clock.js";
 import { $, $$, request, say } from "./dom.js";
@@ -71,12 +72,15 @@ export function rereadSoon() {
 function wants() {
   const main = $("#main");
   const kind = main?.dataset.live;
+  const all = main?.dataset.all !== undefined;
+  const projects = main?.dataset.projects !== undefined;
   if (!kind) return null;
-  if (kind === "machine") return { kind, ids: [main.dataset.vm] };
+  if (kind === "machine") return { kind, ids: [main.dataset.vm], all };
   if (kind === "rows") {
-    return { kind: main.dataset.view === "cards" ? "tile" : "row", ids: $$("[data-vm]", main).map((e) => e.dataset.vm) };
+    const ids = $$("[data-vm]", main).map((element) => element.dataset.vm);
+    return { kind: main.dataset.view === "cards" ? "tile" : "row", ids, all, projects };
   }
-  return { kind: "hint", ids: [] };
+  return { kind: "hint", ids: [], all };
 }
 
 /** Tell the server what this page shows now. */
@@ -93,6 +97,11 @@ const handlers = {
     else rereadSoon();
   },
   changed: () => rereadSoon(),
+  gone: () => {
+    const { gone } = $("#main").dataset;
+    if (gone) location.assign(gone);
+    else rereadSoon();
+  },
   say: ({ text }) => say(text),
 };
 

@@ -16,7 +16,7 @@ from ..states import OperationKind, Status, display_status, may_begin
 from . import amounts
 from .operations import OperationCard
 from .sentences import REASONS
-from .verbs import Button, cancel_button, main_verb, more_verbs
+from .verbs import Button, again_button, cancel_button, delete_button, main_verb, more_verbs
 
 _PLAIN_CANCEL = (OperationKind.CREATE, OperationKind.START)  # a stop is ended by forcing off, not by cancelling
 _WITH_SCREEN = (Status.RUNNING, Status.PAUSED, Status.CREATING)
@@ -119,6 +119,17 @@ class VmCard:
     def menu_verbs(self) -> list[Button]:
         """The other buttons."""
         return more_verbs(self.vm.id, self.verbs, may_change=self.may_change and self.status != Status.DELETING)
+
+    @property
+    def retry(self) -> Button | None:
+        """Try again what failed half-way; other verbs are simply pressed again."""
+        if self.live or not self.may_change:
+            return None
+        if self.reason == "create_failed":
+            return again_button(self.vm.id)
+        if self.reason == "delete_failed":
+            return delete_button(self.vm.id, _("Delete again"))
+        return None
 
     @property
     def screen_url(self) -> str:

@@ -66,8 +66,18 @@ def more_verbs(vm_id: UUID, verbs: Collection[str], *, may_change: bool) -> list
     if OperationKind.FORCE_OFF in verbs:
         found.append(Button(reverse("vms:force-off", args=[vm_id]), _("Force off"), "power", dialog=True, bad=True))
     if OperationKind.DELETE in verbs:
-        found.append(Button(reverse("vms:delete", args=[vm_id]), _("Delete"), "trash", dialog=True, bad=True))
+        found.append(delete_button(vm_id, _("Delete")))
     return found
+
+
+def delete_button(vm_id: UUID, label: str | Promise) -> Button:
+    """Ask, then delete."""
+    return Button(reverse("vms:delete", args=[vm_id]), label, "trash", dialog=True, bad=True)
+
+
+def again_button(vm_id: UUID) -> Button:
+    """Try a failed create again."""
+    return Button(reverse("vms:again", args=[vm_id]), _("Try again"), "refresh")
 
 
 def cancel_button(operation_id: UUID) -> Button:

@@ -7,10 +7,9 @@ from uuid import UUID
 from accounts.access import as_uuid
 from accounts.actor import Actor
 from accounts.refusals import BadInput, Refusal
-from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from .. import queries, services
@@ -20,7 +19,6 @@ from .door import act, answer, by_script, page, reader, refused
 
 PAGE_SIZE = 50
 SELECTABLE = 100
-FOUND_AT_MOST = 6
 FILTERS = [
     ("", "all", gettext_lazy("All")),
     ("running", "running", gettext_lazy("Running")),
@@ -129,26 +127,3 @@ def bulk_delete(request: HttpRequest) -> HttpResponseBase:
     }
     template = "vms/ask_bulk_delete.html" if by_script(request) else "vms/ask_page.html"
     return render(request, template, {**context, "ask": "vms/ask_bulk_delete.html"})
-
-
-@page
-def search(request: HttpRequest) -> HttpResponseBase:
-    """What the palette finds: machines by name, address, owner or image, and the verbs that fit the first of them."""
-    text = request.GET.get("q", "")[:100]
-    if len(text.strip()) < 2:
-        return JsonResponse({"results": []})
-    found = queries.list_vms_for(reader(request), limit=FOUND_AT_MOST, search=text)
-    cards = cards_for(reader(request), found.items)
-    results = [
-        {
-            "group": "machines",
-            "icon": "machine",
-            "text": card.vm.name,
-            "note": ", ".join([_status_word(card.status), *card.addresses[:1]]),
-            "href": reverse("vms:detail", args=[card.vm.pk]),
-        }
-        for card in cards
-    ]
-    for card in cards[:2]:
-        results += _verbs(card)
-    return JsonResponse({"results": results})

@@ -1,0 +1,200 @@
+"""Live status for browsers. A hint from the channel layer says that something changed; what is sent is read again
+from the database, for this reader, and rendered with the template that made the page.
+
+The browser says what it shows: {"kind": "row" | "tile" | "machine" | "hint", "ids": [...], "all": bool,
+"projects": bool} (machines of everybody, for staff; with their projects' names).
+It gets {"type": "fragment", "target", "html"}, {"type": "changed"} (read the page again), {"type": "gone", "vm"},
+or {"type": "say", "text"} for the end of an operation of its own. Every message bears the server's time.
+"""
+
+import asyncio
+import contextlib
+from typing import Any
+from uuid import UUID
+
+import structlog
+from accounts.access import as_uuid
+from accounts.models import User
+from accounts.refusals import NotVisible
+from accounts.services import session_is_live
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from django.conf import settings
+from django.utils import timezone, translation
+
+from .broadcast import STAFF_GROUP, project_group
+from .models import Operation
+from .presenting.fragments import TEMPLATES, Fragment, render
+from .presenting.sentences import CAME_TRUE, FAILED
+from .queries import project_ids_of
+from .states import OperationStatus
+
+log = structlog.get_logger(__name__)
+SIGNED_OUT = 4401
+TOO_SLOW = 4408
+PAUSE_SECONDS = 0.5  # a machine is swapped at most twice a second, however many hints arrive
+SEND_TIMEOUT_SECONDS = 10.0  # a browser that does not read is let go: it re-reads when it is back
+WATCHED_AT_MOST = 200
+LONGEST_MESSAGE = 16 * 1024
+
+
+class StatusConsumer(AsyncJsonWebsocketConsumer):
+    """One browser page. Hints are collected; one task re-reads, renders and sends."""
+
+    async def connect(self) -> None:
+        """Accept signed-in people; others are told by the close code, which the handshake could not carry."""
+        self.groups_joined: set[str] = set()
+        self.kind, self.shown, self.everything = "hint", set[str](), False
+        self.context: dict[str, Any] = {}
+        self.changed: set[str] = set()
+        self.ended: set[str] = set()
+        self.news = asyncio.Event()
+        self.sender: asyncio.Task[None] | None = None
+        user = self.scope.get("user")
+        await self.accept()
+        if not isinstance(user, User) or not await self._still_signed_in(user):
+            await self.close(SIGNED_OUT)
+            return
+        self.user = user
+        self.language = _language_of(self.scope)
+        await self._join()
+        self.sender = asyncio.create_task(self._send_news())
+        await self._say({"type": "hello"})
+
+    async def disconnect(self, code: int) -> None:
+        """Leave the groups and stop the sender."""
+        for group in getattr(self, "groups_joined", set()):
+            await self.channel_layer.group_discard(group, self.channel_name)
+        if self.sender is not None:
+            self.sender.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.sender
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any) -> None:
+        """Take small JSON objects only; anything else ends the connection."""
+        if not text_data or len(text_data) > LONGEST_MESSAGE:
+            await self.close(1009)
+            return
+        try:
+            content = await self.decode_json(text_data)
+        except ValueError:
+            await self.close(1003)
+            return
+        if isinstance(content, dict):
+            await self.receive_json(content)
+
+    async def receive_json(self, content: Any, **kwargs: Any) -> None:
+        """Note what the page shows now."""
+        kind, ids = content.get("kind"), content.get("ids")
+        self.kind = kind if kind in TEMPLATES else "hint"
+        self.shown = {i for i in ids[:WATCHED_AT_MOST] if isinstance(i, str)} if isinstance(ids, list) else set()
+        self.context = {"show_project": content.get("projects") is True}
+        everything = content.get("all") is True and self.user.is_staff
+        if everything != self.everything:
+            self.everything = everything
+            await self._join()
+
+    async def hint(self, message: dict[str, Any]) -> None:
+        """Collect a hint of the channel layer. Never waits, so that the layer's queue cannot grow behind it."""
+        if message["kind"] == "vm":
+            self.changed.add(message["id"])
+        elif message["kind"] == "operation":
+            self.changed.add(message.get("vm", ""))
+            self.ended.add(message["id"])
+        else:  # a node, a limit: whatever is shown may look different now
+            self.changed |= self.shown or {""}
+        self.news.set()
+
+    async def _join(self) -> None:
+        """Join the groups of the reader's projects, and that of staff while a page shows everybody's."""
+        wanted = {project_group(project) for project in await database_sync_to_async(project_ids_of)(self.user)}
+        if self.everything:
+            wanted.add(STAFF_GROUP)
+        for group in wanted - self.groups_joined:
+            await self.channel_layer.group_add(group, self.channel_name)
+        for group in self.groups_joined - wanted:
+            await self.channel_layer.group_discard(group, self.channel_name)
+        self.groups_joined = wanted
+
+    async def _send_news(self) -> None:
+        """Send what was collected, then pause; ends the connection of someone who is no longer signed in."""
+        try:
+            while True:
+                await self.news.wait()
+                self.news.clear()
+                if not await self._still_signed_in(self.user):
+                    await self.close(SIGNED_OUT)
+                    return
+                vms, self.changed = self.changed, set()
+                operations, self.ended = self.ended, set()
+                for vm_id in sorted(vms):
+                    await self._send_vm(vm_id)
+                for sentence in await self._outcomes(operations):
+                    await self._say({"type": "say", "text": sentence})
+                await asyncio.sleep(PAUSE_SECONDS)
+        except TimeoutError:
+            await self.close(TOO_SLOW)
+        except asyncio.CancelledError:
+            raise
+        except Exception:  # noqa: BLE001 - the page reconnects and reads everything again
+            log.exception("status_push_failed")
+            await self.close(1011)
+
+    async def _send_vm(self, vm_id: str) -> None:
+        if self.kind == "hint" or vm_id not in self.shown:
+            if self.kind != "machine":
+                await self._say({"type": "changed"})
+            return
+        fragment = await self._render(vm_id)
+        if fragment is None:
+            await self._say({"type": "gone", "vm": vm_id})
+        else:
+            await self._say({"type": "fragment", "target": fragment.target, "html": fragment.html})
+
+    async def _say(self, message: dict[str, Any]) -> None:
+        message["now"] = timezone.now().isoformat(timespec="milliseconds")
+        await asyncio.wait_for(self.send_json(message), SEND_TIMEOUT_SECONDS)
+
+    @database_sync_to_async
+    def _render(self, vm_id: str) -> Fragment | None:
+        with translation.override(self.language):
+            try:
+                return render(self.kind, self.user, vm_id, **self.context)
+            except NotVisible:
+                return None
+
+    @database_sync_to_async
+    def _outcomes(self, operation_ids: set[str]) -> list[str]:
+        """Return one sentence for each operation of the reader's own that has just ended."""
+        found: set[UUID] = {known for one in operation_ids if (known := as_uuid(one))}
+        if not found:
+            return []
+        rows = Operation.objects.filter(pk__in=found, actor=self.user)
+        with translation.override(self.language):
+            return [sentence for row in rows if (sentence := _outcome(row))]
+
+    async def _still_signed_in(self, user: User) -> bool:
+        session = self.scope.get("session")
+        key = session.session_key if session is not None else None
+        return bool(key) and await database_sync_to_async(session_is_live)(key, user.pk)
+
+
+def _outcome(operation: Operation) -> str:
+    if operation.status == OperationStatus.SUCCEEDED:
+        return str(CAME_TRUE[operation.kind]) % {"name": operation.vm_name}
+    if operation.status == OperationStatus.FAILED:
+        return f"{FAILED[operation.kind]}, {operation.vm_name}: {operation.error_detail}"
+    return ""
+
+
+def _language_of(scope: dict[str, Any]) -> str:
+    """Return the reader's language as the page's middleware would choose it: cookie first, then the browser's."""
+    wanted = scope.get("cookies", {}).get(settings.LANGUAGE_COOKIE_NAME, "")
+    headers = dict(scope.get("headers", []))
+    accepted = headers.get(b"accept-language", b"").decode("latin-1")
+    for code in [wanted, *(part.split(";")[0].strip() for part in accepted.split(","))]:
+        try:
+            return translation.get_supported_language_variant(code)
+        except LookupError:
+            continue
+    return settings.LANGUAGE_CODE
