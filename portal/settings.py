@@ -171,7 +171,16 @@ CHANNEL_LAYERS = {
     },
 }
 CELERY_BROKER_URL = env.celery_broker_url()
-CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 300, "global_keyprefix": f"slipway:{INSTALLATION_ID}:"}
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 300,
+    "global_keyprefix": f"slipway:{INSTALLATION_ID}:",
+    # a bell that cannot be rung is given up at once: the poller rings again
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0.1,
+    "interval_max": 0.1,
+    "socket_connect_timeout": 2,
+}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TASK_IGNORE_RESULT = True

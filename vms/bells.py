@@ -24,6 +24,7 @@ class BellTower:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
         self._waiting = 0
+        self._heard = True
 
     def ring(self, bell: Callable[[], Awaitable[None]]) -> None:
         """Run `bell()` soon, on the background loop; drop it when thousands are waiting."""
@@ -37,8 +38,11 @@ class BellTower:
     async def _ring(self, bell: Callable[[], Awaitable[None]]) -> None:
         try:
             await asyncio.wait_for(bell(), TIMEOUT_SECONDS)
+            self._heard = True
         except Exception as error:  # noqa: BLE001 - whatever Redis does, the work itself is already safe
-            log.warning("bell_not_rung", error=type(error).__name__)
+            if self._heard:  # said once, not for every bell of an outage
+                log.warning("bells_not_heard", error=type(error).__name__)
+            self._heard = False
         finally:
             with self._lock:
                 self._waiting -= 1
