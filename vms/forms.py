@@ -22,6 +22,8 @@ class SlipwayForm(forms.Form):
             widget = field.widget
             if isinstance(widget, forms.Select) and not isinstance(widget, forms.RadioSelect):
                 _add_class(widget, "form-select")
+            elif isinstance(widget, forms.CheckboxInput):
+                _add_class(widget, "form-check-input")
             elif isinstance(widget, (forms.TextInput, forms.Textarea, forms.PasswordInput)):
                 _add_class(widget, "form-control")
 

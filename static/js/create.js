@@ -81,6 +81,12 @@ function preview() {
 
 const quoted = (text) => (/^[\w./:@-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 
+/** Write a command so that lines break between its parts, not inside them. */
+function spell(code, parts, between) {
+  const pieces = parts.map((text) => Object.assign(document.createElement("span"), { textContent: text }));
+  code.replaceChildren(...pieces.flatMap((piece, index) => (index ? [between, piece] : [piece])));
+}
+
 function command() {
   const name = $("#id_name", form).value.trim() || "NAME";
   const body = {
@@ -93,13 +99,14 @@ function command() {
   const options = Object.entries(body).slice(1).map(([key, value]) => `--${key} ${quoted(value)}`);
   if (off) options.push("--no-start");
   if (off) body.start = false;
-  $("#command-cli code", form).textContent = `slipway vm create ${quoted(name)} ${options.join(" ")}`;
-  $("#command-api code", form).textContent = [
+  spell($("#command-cli code", form), ["slipway vm create", quoted(name), ...options], " ");
+  const call = [
     `curl -X POST ${form.dataset.api}`,
     '  -H "Authorization: Bearer $SLIPWAY_TOKEN"',
     '  -H "Idempotency-Key: $(uuidgen)"',
     `  --json ${quoted(JSON.stringify(body))}`,
-  ].join(" \\\n");
+  ];
+  spell($("#command-api code", form), call, " \\\n");
 }
 
 /** Say what is wrong with the name: on leaving the field, then live until it is right. */

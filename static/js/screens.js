@@ -17,7 +17,7 @@ async function refresh(image) {
   tags.set(image, tag);
   image.addEventListener("load", () => old.startsWith("blob:") && URL.revokeObjectURL(old), { once: true });
   image.src = picture;
-  image.closest(".is-blank")?.classList.remove("is-blank");
+  image.parentElement.classList.remove("is-blank");
 }
 
 /* One after another: a page of machines must not ask for fifty screens at once. */
@@ -35,7 +35,16 @@ function observe() {
   for (const image of $$("img[data-screen]")) observer.observe(image);
 }
 
+/* A picture that cannot be had is no news: the place stays dark, the words beside it stay true. */
+function blank(event) {
+  if (event.target.matches?.("img[data-screen]")) event.target.parentElement.classList.add("is-blank");
+}
+
 export function start() {
+  document.addEventListener("error", blank, true);
+  for (const image of $$("img[data-screen]")) {
+    if (image.complete && !image.naturalWidth) image.parentElement.classList.add("is-blank");
+  }
   observer = new IntersectionObserver((entries) => {
     for (const entry of entries) entry.isIntersecting ? inSight.add(entry.target) : inSight.delete(entry.target);
   });

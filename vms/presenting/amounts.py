@@ -11,7 +11,7 @@ MIB_PER_GIB = 1024
 _MEMORY = (Dimension.MEMORY_MIB, Dimension.RUNNING_MEMORY_MIB)
 
 
-def _figure(value: float) -> str:
+def figure(value: float) -> str:
     """Return at most one decimal, and none where it would be a zero."""
     rounded = round(value, 1)
     return number_format(rounded, decimal_pos=None if rounded % 1 else 0, use_l10n=True, force_grouping=True)
@@ -19,14 +19,14 @@ def _figure(value: float) -> str:
 
 def gib(value: float) -> str:
     """Return GiB with their unit."""
-    return _("%(n)s GiB").replace(" ", NBSP) % {"n": _figure(value)}
+    return _("%(n)s GiB").replace(" ", NBSP) % {"n": figure(value)}
 
 
 def mib(value: float) -> str:
     """Return MiB with a unit, in GiB from one GiB on."""
     if value >= MIB_PER_GIB:
         return gib(value / MIB_PER_GIB)
-    return _("%(n)s MiB").replace(" ", NBSP) % {"n": _figure(value)}
+    return _("%(n)s MiB").replace(" ", NBSP) % {"n": figure(value)}
 
 
 def amount(dimension: str, value: int) -> str:
@@ -35,14 +35,14 @@ def amount(dimension: str, value: int) -> str:
         return mib(value)
     if dimension == Dimension.DISK_GIB:
         return gib(value)
-    return _figure(value)
+    return figure(value)
 
 
 def bare(dimension: str, value: int) -> str:
     """Return the amount as the first figure of "n of m": memory in GiB without the unit, like the limit beside it."""
     if dimension in _MEMORY:
-        return _figure(value / MIB_PER_GIB)
-    return _figure(value)
+        return figure(value / MIB_PER_GIB)
+    return figure(value)
 
 
 def whole(dimension: str, value: int) -> str:
@@ -58,8 +58,3 @@ def size(vcpus: int, memory_mib: int) -> str:
 def label(dimension: str) -> str | Promise:
     """Return a dimension's name."""
     return Dimension(dimension).label
-
-
-def decimal(value: float) -> str:
-    """Return a figure with one decimal in the reader's notation."""
-    return number_format(round(value, 1), decimal_pos=1, use_l10n=True)

@@ -106,6 +106,8 @@ class VmCard:
             return frozenset()
         live_kind = self.live.kind if self.live else ""
         legal = {kind for kind in OperationKind if may_begin(kind, self.vm.observed_state, live_kind)}
+        if self.reason == "create_failed":
+            legal.discard(OperationKind.START)  # there is no whole machine to start: the create is tried again
         return frozenset() if self.status == Status.DELETING else frozenset(legal)
 
     @property
@@ -113,6 +115,8 @@ class VmCard:
         """The button that fits the moment."""
         if self.live and OperationCard(self.live).may_cancel and self.live.kind in _PLAIN_CANCEL and self.may_change:
             return cancel_button(self.live.id)
+        if self.retry:
+            return self.retry
         return main_verb(self.vm.id, self.verbs, self.live.kind if self.live else "")
 
     @property

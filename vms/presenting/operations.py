@@ -73,7 +73,7 @@ class OperationCard:
         operation = self.operation
         if operation.finished_at is None:
             return None
-        return (operation.finished_at - operation.created_at).total_seconds()
+        return max(0.0, (operation.finished_at - operation.created_at).total_seconds())
 
     @property
     def may_cancel(self) -> bool:

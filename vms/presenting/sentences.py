@@ -28,7 +28,7 @@ REASONS: dict[str, tuple[str | Promise, str | Promise]] = {
     ),
     "create_failed": (
         _("It could not be created"),
-        _("What had been made was taken back. Delete it to free its quota, then create it again."),
+        _("It keeps its place in the quota until it is deleted. Try again: what was made already is used."),
     ),
     "delete_failed": (
         _("It could not be deleted completely"),

@@ -125,7 +125,7 @@ def seconds(value: float) -> str:
     if value < 0.1:
         return f"{round(value * 1000)}\u00a0ms"
     if value < 10:
-        return f"{amounts.decimal(value)}\u00a0s"
+        return f"{amounts.figure(value)}\u00a0s"
     if value < 60:
         return f"{round(value)}\u00a0s"
     return f"{int(value) // 60}\u00a0min\u00a0{int(value) % 60}\u00a0s"
