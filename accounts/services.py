@@ -1,16 +1,18 @@
 """What can be done with people, projects, limits and tokens: each one transaction, with its audit entry."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.models import Session
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext_lazy as _
 
 from .access import Verb, check
@@ -216,7 +218,33 @@ def reactivate_user(actor: Actor, user: User) -> None:
     record(actor, "user.reactivate", kind="user", target=user.id, name=user.username)
 
 
+@transaction.atomic
+def change_password(actor: Actor, password: str) -> None:
+    """Give the actor a new password; their other logins end, and so do the consoles opened from them."""
+    user = actor.who
+    user.set_password(password)
+    user.save(update_fields=["password"])
+    record(actor, "user.password", kind="user", target=user.id, name=user.username)
+
+
+def set_preferences(actor: Actor, *, single_keys: bool) -> None:
+    """Keep what a person chose for themselves. Nobody else is concerned, so it leaves no trace."""
+    User.objects.filter(pk=actor.who.pk).update(single_keys=single_keys)
+
+
 def session_is_live(session_key: str, user_id: UUID) -> bool:
-    """Is this login still there, not expired, and this user's?"""
-    session = Session.objects.filter(session_key=session_key, expire_date__gt=timezone.now()).first()
-    return session is not None and session.get_decoded().get("_auth_user_id") == str(user_id)
+    """Is this login still there, not expired, this user's, and from after their last change of password?"""
+    return live_sessions([session_key]).get(session_key) == user_id
+
+
+def live_sessions(keys: Collection[str]) -> dict[str, UUID]:
+    """Return, for those of these logins that are live (as above), whose they are: two queries for any number."""
+    rows = Session.objects.filter(session_key__in=set(keys), expire_date__gt=timezone.now())
+    found = {row.session_key: row.get_decoded() for row in rows}
+    users = {str(user.pk): user for user in User.objects.filter(pk__in={d[SESSION_KEY] for d in found.values() if SESSION_KEY in d})}
+    live: dict[str, UUID] = {}
+    for key, data in found.items():
+        user = users.get(data.get(SESSION_KEY, ""))
+        if user and constant_time_compare(data.get(HASH_SESSION_KEY, ""), user.get_session_auth_hash()):
+            live[key] = user.pk
+    return live

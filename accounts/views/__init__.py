@@ -1,0 +1,1 @@
+"""Pages of people: signing in, their tokens, the members of their projects."""
