@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # The machine's libvirt. We start its daemons where nobody else does, and touch nothing in it but our own objects.
 
-libvirt_answers() { timeout 15 virsh -q -c "$LIBVIRT_URI" version >/dev/null 2>&1; }
+libvirt_answers() { timeout 15 virsh -q -c "$LIBVIRT_URI" uri >/dev/null 2>&1; }
 
 # wait_until SECONDS COMMAND...: try until it succeeds or the time is up.
 wait_until() {
@@ -13,12 +13,29 @@ wait_until() {
   done
 }
 
+# Where no udev runs, /dev/kvm keeps root:root 0600. libvirt, which probes QEMU as root and then looks as QEMU's user, finds
+# "KVM was enabled when probing, but it is not available now" and probes again on every single call (0.7 s each, or
+# more). So give the device the owner and mode that Debian's udev rule gives it.
+settle_kvm_device() {
+  [[ -c /dev/kvm && $(stat -c '%U:%G %a' /dev/kvm) == 'root:root 600' ]] || return 0
+  getent group kvm >/dev/null || return 0
+  chgrp kvm /dev/kvm && chmod 0660 /dev/kvm
+}
+
+# Without a service manager: under a subreaper, because a PID 1 that reaps late makes libvirt wait for every QEMU that it
+# stops. The subreaper goes when libvirtd goes; guests outlive both.
+start_libvirtd() {
+  pgrep -x virtlogd >/dev/null || virtlogd -d
+  pgrep -x libvirtd >/dev/null || setsid tini -s -- libvirtd >>/var/log/libvirtd.log 2>&1 </dev/null &
+}
+
 ensure_libvirt() {
   if [[ $LIBVIRT_URI != qemu:* || $LIBVIRT_URI == *socket=* ]]; then
     note "left alone ($LIBVIRT_URI)"
     return 0
   fi
   if libvirt_answers; then
+    [[ -d /run/systemd/system ]] || settle_kvm_device
     note "already running"
     return 0
   fi
@@ -26,8 +43,8 @@ ensure_libvirt() {
     systemctl start libvirtd.service || systemctl start virtqemud.socket virtnetworkd.socket virtstoraged.socket
     note "started by systemd"
   else
-    pgrep -x virtlogd >/dev/null || virtlogd -d
-    pgrep -x libvirtd >/dev/null || libvirtd -d
+    settle_kvm_device
+    start_libvirtd
     note "started (no service manager here)"
   fi
   wait_until 30 libvirt_answers || {
