@@ -1,0 +1,29 @@
+"""What all layers share: a mark by folder, and no network where none belongs."""
+
+from pathlib import Path
+
+import pytest
+import pytest_socket
+
+HERE = Path(__file__).parent
+WITHOUT_NETWORK = {"unit", "portal"}  # UNIX sockets stay: event loops and PostgreSQL need them
+
+
+def layer_of(path: Path) -> str:
+    """Return the layer that a test file belongs to: the name of its folder below tests/."""
+    return path.relative_to(HERE).parts[0]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(layer_of(item.path))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if layer_of(item.path) in WITHOUT_NETWORK and item.get_closest_marker("enable_socket") is None:
+        pytest_socket.disable_socket(allow_unix_socket=True)
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    pytest_socket.enable_socket()

@@ -1,0 +1,36 @@
+"""Portal tests: a real database, a fake hypervisor, bells that are noted and not rung, nothing slow."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.portal.world import World, make_world
+from vms.bells import BellTower
+
+Bell = Callable[[], Awaitable[None]]
+
+
+@pytest.fixture(autouse=True)
+def _quick_settings(settings: Any, tmp_path: Path) -> None:
+    settings.DATA_DIR = tmp_path
+    settings.NODE_NAME = "node-1"
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    memory = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": str(tmp_path)}
+    settings.CACHES = dict.fromkeys(settings.CACHES, memory)
+
+
+@pytest.fixture(autouse=True)
+def bells(monkeypatch: pytest.MonkeyPatch) -> list[Bell]:
+    """Return the bells that were rung; none of them sounds, because there is no Redis here."""
+    rung: list[Bell] = []
+    monkeypatch.setattr(BellTower, "ring", lambda _self, bell: rung.append(bell))
+    return rung
+
+
+@pytest.fixture
+def world(db: None) -> World:
+    """The demo seed's people on one node with a fake hypervisor: see tests/portal/world.py."""
+    return make_world()
