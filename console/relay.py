@@ -1,0 +1,167 @@
+"""The byte pump between a websocket and a stream of a VM, with back-pressure both ways. No Django in here.
+
+A websocket is a pair of ASGI callables and a stream is anything with the four methods of `Duplex`. What
+arrives while the other side is busy is coalesced, so that a slow reader gets few large messages; when
+`HIGH_WATER` bytes wait, the stream is no longer read, and its writer (QEMU) feels it. So a console holds at
+most `HIGH_WATER` here and about as much in the server's send buffer, whatever either side does.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from typing import Any, Protocol, cast
+
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+HIGH_WATER = 512 * 1024  # bytes
+
+
+class Ended(Enum):
+    """Why a relay is over."""
+
+    CLIENT = "the client went away"
+    STREAM = "the VM's side ended"
+    CUT = "somebody cut it"
+
+
+class Duplex(Protocol):
+    """Two-way bytes. `read` returns b"" at the end; `drain` waits until it is right to write more."""
+
+    async def read(self) -> bytes: ...
+    def write(self, data: bytes) -> None: ...
+    async def drain(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class Stream(asyncio.Protocol):
+    """A `Duplex` over an asyncio transport. One task reads; any number may write."""
+
+    def __init__(self, high_water: int = HIGH_WATER) -> None:
+        self._high_water = high_water
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._reading = True
+        self._ended = False
+        self._reader: asyncio.Future[None] | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._transport: asyncio.Transport | None = None
+
+    # --- called by the transport ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._chunks.append(data)
+        self._size += len(data)
+        if self._size >= self._high_water and self._reading and self._transport:
+            self._reading = False
+            self._transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> bool:
+        return False  # the transport closes itself: a VM's end has no half-open state worth keeping
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended = True
+        self._writable.set()
+        self._wake()
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    # --- called by the relay ---
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that have arrived and were not read yet."""
+        return self._size
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
+    async def read(self) -> bytes:
+        """Return all that has arrived, waiting for the first byte of it; b"" at the end of the stream."""
+        if not self._chunks and not self._ended:
+            self._reader = asyncio.get_running_loop().create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._size = 0
+        if not self._reading and not self._ended and self._transport:
+            self._reading = True
+            self._transport.resume_reading()
+        return data
+
+    def write(self, data: bytes) -> None:
+        if self._transport and not self._ended:
+            self._transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the other side has taken most of what was written."""
+        await self._writable.wait()
+
+    def close(self) -> None:
+        """Drop the connection at once, with what was not written yet."""
+        if self._transport:
+            self._transport.abort()
+
+    def _wake(self) -> None:
+        if self._reader and not self._reader.done():
+            self._reader.set_result(None)
+
+
+async def relay(receive: Receive, send: Send, stream: Duplex, cut: asyncio.Future[int]) -> Ended:
+    """Pump until one side ends or `cut` is set. The caller closes both sides.
+
+    The websocket must have been accepted. Whatever is left in the stream when it ends is still delivered.
+    """
+    down = asyncio.ensure_future(_down(stream, send))
+    up = asyncio.ensure_future(_up(receive, stream))
+    try:
+        waited: set[asyncio.Future[Any]] = {down, up, cut}
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        if cut.done():
+            return Ended.CUT
+        return up.result() if up.done() else down.result()
+    finally:
+        await _stop(down, up)
+
+
+async def _down(stream: Duplex, send: Send) -> Ended:
+    try:
+        while data := await stream.read():
+            await send({"type": "websocket.send", "bytes": data})
+    except OSError:  # how ASGI servers say that the client has gone
+        return Ended.CLIENT
+    return Ended.STREAM
+
+
+async def _up(receive: Receive, stream: Duplex) -> Ended:
+    while True:
+        message = await receive()
+        if message["type"] != "websocket.receive":
+            return Ended.CLIENT
+        data = message.get("bytes") or (message.get("text") or "").encode()
+        if data:
+            stream.write(data)
+            await stream.drain()
+
+
+async def _stop(*tasks: asyncio.Future[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with contextlib.suppress(asyncio.CancelledError, OSError):
+            await task
