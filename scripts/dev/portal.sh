@@ -9,19 +9,18 @@ supervisor_runs() {
   tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF "$RUN/supervisord.conf"
 }
 
-# program NAME PRIORITY STOP_SECONDS COMMAND: it ends with supervisord even if that is killed (pdeathsig), so nothing is
+# program NAME UP_AFTER_SECONDS COMMAND: it ends with supervisord even if that is killed (pdeathsig), so nothing is
 # ever left behind that holds a port.
 program() {
   cat <<EOF
 
 [program:$1]
-command=setpriv --pdeathsig TERM -- $4
+command=setpriv --pdeathsig TERM -- $3
 directory=$ROOT
-priority=$2
 autorestart=true
-startsecs=1
+startsecs=$2
 startretries=10
-stopwaitsecs=$3
+stopwaitsecs=10
 stopasgroup=true
 killasgroup=true
 redirect_stderr=true
@@ -33,7 +32,9 @@ EOF
 
 # One place for what runs in development; docker-compose.yml has the same commands, one container each.
 write_config() {
-  local asgi="--host $HOST --ws websockets-sansio --ws-per-message-deflate false --no-access-log --no-server-header"
+  local uvicorn=$VENV/bin/uvicorn celery="$VENV/bin/celery -A portal worker -P threads -l INFO"
+  local asgi="--host $HOST --ws websockets-sansio --ws-per-message-deflate false --no-access-log --no-server-header \
+--timeout-graceful-shutdown 3"
   cat >"$RUN/redis.conf" <<EOF
 port 0
 unixsocket $RUN/redis.sock
@@ -64,13 +65,14 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 [supervisorctl]
 serverurl=unix://$RUN/supervisor.sock
 EOF
-    [[ -n ${REDIS_URL:-} ]] || program redis 10 5 "redis-server $RUN/redis.conf"
-    program node-agent 20 10 "$PYTHON manage.py node_agent"
-    program node-worker 20 10 "$VENV/bin/celery -A portal worker -Q node.$NODE -n node@%%h -P threads -c 16 -l INFO"
-    program worker 30 10 \
-      "$VENV/bin/celery -A portal worker -Q default -n default@%%h -P threads -c 4 -B -s $RUN/beat-schedule -l INFO"
-    program gateway 30 10 "$VENV/bin/uvicorn console.asgi:application --port $GATEWAY_PORT $asgi --timeout-graceful-shutdown 3"
-    program web 30 10 "$VENV/bin/uvicorn portal.asgi:application --port $PORT $asgi --timeout-graceful-shutdown 3"
+    [[ -n ${REDIS_URL:-} ]] || program redis 0 "redis-server $RUN/redis.conf"
+    program node-agent 1 "$PYTHON manage.py node_agent"
+    program node-worker 3 "$celery -Q node.$NODE -n node@%%h -c 16"
+    program worker 3 "$celery -Q default -n default@%%h -c 4 -B -s $RUN/beat-schedule"
+    program gateway 1 "$uvicorn console.asgi:application --port $GATEWAY_PORT $asgi"
+    program web 1 "$uvicorn portal.asgi:application --port $PORT $asgi"
+    # one group, so that all are told to stop at the same time; Redis stops after them
+    printf '\n[group:slipway]\nprograms=node-agent,node-worker,worker,gateway,web\npriority=999\n'
   } >"$RUN/supervisord.conf.new"
 }
 

@@ -41,6 +41,8 @@ prepare_state() {
   mkdir -p "$VAR"
   VAR=$(cd "$VAR" && pwd)
   RUN=$VAR/run LOGS=$VAR/log
+  [[ $ROOT$VAR =~ ^[A-Za-z0-9/._+@=,~-]+$ ]] || die "the path $ROOT has blanks or signs that configuration files give a meaning." \
+    "move this checkout to a path of letters, digits, '-', '_' and '.'."
   mkdir -p "$VAR/cache" "$LOGS" "$RUN"
   chmod 0700 "$RUN"
   (( ${#RUN} <= 85 )) || die "the path $RUN is too long for a UNIX socket." \
