@@ -1,0 +1,207 @@
+"""The node agent on the fake host: what happens behind our back is seen, followed, and never guessed at."""
+
+import asyncio
+import contextlib
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from accounts.models import AuditEntry
+from hypervisor.specs import DomainEvent, DomainState
+from portal.invariants import evaluate
+from portal.node_agent.agent import NodeAgent
+from portal.node_agent.reaper import Reaper
+from vms import observer, services
+from vms.models import Network, Node, StoragePool, VirtualMachine
+from vms.operations import blueprint
+
+
+@pytest.fixture
+def agent(world):
+    agent = NodeAgent(world.hypervisor, events=None)
+    agent.node = world.node
+    agent._reaper = Reaper(world.node, world.hypervisor)
+    return agent
+
+
+def seen(vm):
+    vm = VirtualMachine.objects.select_related("node").get(pk=vm.pk)
+    return vm.desired_state, vm.observed_state, vm.observed_reason
+
+
+def test_registering_writes_the_host_its_pool_and_its_network_once(db, settings):
+    from hypervisor.fake import FakeHypervisor
+
+    settings.SUBNET = "10.99.0.0/24"
+    hypervisor = FakeHypervisor()
+    for _time in range(2):
+        NodeAgent(hypervisor, events=None).resync()
+    node = Node.objects.get()
+    assert (node.name, node.virt_type, node.hypervisor_ok) == (settings.NODE_NAME, "qemu", True)
+    assert timezone.now() - node.synced_at < timedelta(seconds=30)
+    assert StoragePool.objects.get().free_bytes > 0
+    assert Network.objects.get().subnet == "10.99.0.0/24"
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "becomes"),
+    [
+        (DomainState.STOPPED, "shutdown", ("stopped", "stopped", "")),
+        (DomainState.STOPPED, "destroyed", ("stopped", "stopped", "")),
+        (DomainState.CRASHED, "panicked", ("stopped", "crashed", "panicked")),
+        (DomainState.PAUSED, "user", ("paused", "paused", "")),
+        (DomainState.PAUSED, "io_error", ("paused", "paused", "io_error")),
+    ],
+)
+def test_what_happens_behind_our_back_is_seen_and_followed_F16(world, agent, state, reason, becomes):
+    vm = world.vm()
+    world.hypervisor.happen(vm.domain_uuid, state, reason)
+    agent.observe_domain(vm.domain_uuid)
+    assert seen(vm) == becomes
+    assert AuditEntry.objects.filter(action="vm.follow", target_id=vm.pk, actor=None).count() == 1
+
+
+def test_nothing_restarts_by_itself(world, agent):
+    vm = world.vm()
+    world.hypervisor.happen(vm.domain_uuid, DomainState.STOPPED, "shutdown")
+    agent.resync()
+    world.drain()
+    assert world.hypervisor.domain(vm.domain_uuid).state is DomainState.STOPPED
+
+
+def test_a_lost_event_is_made_up_for_by_the_next_comparison_F24(world, agent):
+    world.hypervisor.drop_events = True
+    vm = world.vm()
+    world.hypervisor.happen(vm.domain_uuid, DomainState.STOPPED, "shutdown")
+    agent.resync()
+    assert seen(vm) == ("stopped", "stopped", "")
+
+
+def test_an_undefined_domain_is_missing_and_not_made_again_silently_F17(world, agent):
+    vm = world.vm()
+    world.hypervisor.happen(vm.domain_uuid, DomainState.STOPPED)
+    world.hypervisor.vanish(vm.domain_uuid)
+    agent.resync()
+    agent.resync()
+    assert seen(vm) == ("stopped", "absent", "domain_missing")
+    assert world.hypervisor.domain(vm.domain_uuid) is None
+    assert [volume.name for volume in world.hypervisor.volumes(world.pool.name)]  # its disk is kept
+    services.request_start(world.actor("alice"), vm.pk)
+    world.drain()
+    assert seen(vm) == ("running", "running", "")
+
+
+def test_a_lost_disk_is_said_and_comes_back_when_it_does_F18(world, agent):
+    vm = world.vm()
+    world.hypervisor.lose_volume(world.pool.name, vm.volumes.get().file_name)
+    agent.resync()
+    assert seen(vm) == ("running", "running", "storage_missing")
+    world.hypervisor.ensure_volume(blueprint.volume_spec(vm.volumes.get()))
+    agent.resync()
+    assert seen(vm) == ("running", "running", "")
+
+
+def test_an_absent_libvirt_makes_no_machine_stopped_F10(world, agent):
+    vm = world.vm()
+    world.hypervisor.set_away(True)
+    assert asyncio.run(agent._safely(agent.resync)) is False
+    world.node.refresh_from_db()
+    assert world.node.hypervisor_ok is False
+    assert seen(vm) == ("running", "running", "")
+    world.hypervisor.set_away(False)
+    agent.resync()
+    world.node.refresh_from_db()
+    assert world.node.hypervisor_ok is True
+
+
+def test_a_row_is_written_only_when_something_changed(world, agent, django_assert_num_queries):
+    for number in range(5):
+        world.vm(f"v-{number}")
+    versions = list(VirtualMachine.objects.values_list("version", flat=True))
+    with django_assert_num_queries(2):  # the rows, and the node's time
+        assert observer.sync(world.node, world.hypervisor) == []
+    assert list(VirtualMachine.objects.values_list("version", flat=True)) == versions
+
+
+def test_a_machine_in_the_making_is_not_missed(world, agent):
+    vm = world.vm(drain=False)
+    agent.resync()
+    assert seen(vm) == ("running", "absent", "")
+    world.drain()
+
+
+# --- the reaper -----------------------------------------------------------------------------------------------
+def orphan(world, vm):
+    """Let a delete succeed, and its domain and disk come back, as a worker that was overtaken might do."""
+    spec = blueprint.domain_spec(vm, list(vm.volumes.select_related("pool", "base_image")))
+    volume = blueprint.volume_spec(vm.volumes.get())
+    services.request_delete(world.actor("alice"), vm.pk)
+    world.drain()
+    world.hypervisor.ensure_volume(volume)
+    world.hypervisor.define(spec)
+    world.hypervisor.start(spec.uuid)
+    return spec, volume
+
+
+def test_what_a_delete_left_behind_is_reaped_when_it_was_seen_twice(world, agent):
+    spec, volume = orphan(world, world.vm())
+    assert {breach.code for breach in evaluate(world.hypervisor)} == {"I1", "I6"}
+    agent.resync()
+    assert world.hypervisor.domain(spec.uuid) is not None
+    agent.resync()
+    assert world.hypervisor.domain(spec.uuid) is None
+    assert world.hypervisor.volume(volume.pool, volume.name) is None
+    assert evaluate(world.hypervisor) == []
+
+
+def test_what_the_journal_does_not_know_is_never_touched(world, agent):
+    """The database was lost and made anew: the guests and disks of the old one must survive it."""
+    spec, volume = orphan(world, world.vm())
+    from vms.models import Operation
+
+    Operation.objects.all().delete()
+    for _time in range(3):
+        agent.resync()
+    assert world.hypervisor.domain(spec.uuid) is not None
+    assert world.hypervisor.volume(volume.pool, volume.name) is not None
+    assert {breach.code for breach in evaluate(world.hypervisor)} >= {"I1"}
+
+
+# --- the loop -------------------------------------------------------------------------------------------------
+class Script:
+    """An event source that says what it was given and then waits."""
+
+    def __init__(self, *events):
+        self.events = events
+
+    async def listen(self):
+        for event in self.events:
+            yield event
+        await asyncio.Event().wait()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_events_are_read_again_and_a_connect_compares_everything(monkeypatch):
+    from uuid import uuid4
+
+    done: list[str] = []
+    finished = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    gone = uuid4()
+
+    def note(what):
+        done.append(what)
+        if len(done) >= 3:
+            loop.call_soon_threadsafe(finished.set)
+
+    agent = NodeAgent(hypervisor=None, events=Script(None, DomainEvent(gone, "lifecycle"), DomainEvent(gone, "reboot")))
+    monkeypatch.setattr(agent, "resync", lambda: note("resync"))
+    monkeypatch.setattr(agent, "observe_domain", lambda uuid: note(f"observe {uuid}"))
+    task = asyncio.ensure_future(agent.run())
+    await asyncio.wait_for(finished.wait(), 10)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert done.count(f"observe {gone}") == 1  # two events of one domain cost one reading
+    assert done.count("resync") == 2
