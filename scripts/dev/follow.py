@@ -101,6 +101,7 @@ def main() -> None:
     pid = int(Path(sys.argv[1]).read_text())
     tails = {name: Tail(Path(sys.argv[2]) / f"{name}.log") for name in NAMES}
     ended = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches ./dev too, which ends us in its own time
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     while True:
         last_round = ended.is_set() or not alive(pid)

@@ -123,15 +123,16 @@ start_portal() {
   (umask 077 && fingerprint >"$RUN/started")
   rm -f "$RUN/supervisor.sock"
   setsid "$VENV/bin/supervisord" -c "$RUN/supervisord.conf"
-  wait_for_portal
+  if ! wait_for_portal; then
+    supervisorctl shutdown # half a portal is of no use
+    return 1
+  fi
   note "$was"
 }
 
 wait_for_portal() {
-  "$PYTHON" "$ROOT/scripts/dev/wait_ready.py" "$RUN/supervisor.sock" "http://$LOCAL:$PORT/healthz" "$LOCAL:$GATEWAY_PORT" || {
-    advise "look at the log named above (all are in $LOGS), mend it and run ./dev up again."
-    return 1
-  }
+  advise "look at the log named above (all are in $LOGS), mend it and run ./dev up again."
+  "$PYTHON" "$ROOT/scripts/dev/wait_ready.py" "$RUN/supervisor.sock" "http://$LOCAL:$PORT/healthz" "$LOCAL:$GATEWAY_PORT"
 }
 
 # Stop the processes and wait until they are gone. Guests keep running.
