@@ -1,26 +1,30 @@
-"""Live status for browsers. A hint from the channel layer says that something changed; what is sent is read again
-from the database, for this reader, and rendered with the template that made the page.
+"""Live status for browsers: hints in, fragments out.
 
-The browser says what it shows: {"kind": "row" | "tile" | "machine" | "hint", "ids": [...], "all": bool,
-"projects": bool} (machines of everybody, for staff; with their projects' names).
-It gets {"type": "fragment", "target", "html"}, {"type": "changed"} (read the page again), {"type": "gone", "vm"},
-or {"type": "say", "text"} for the end of an operation of its own. Every message bears the server's time.
+A hint of the channel layer says that something changed. What is sent is read again from the database, for
+this reader, and rendered with the template that made the page.
+
+The browser says what it shows: {"kind": "row" | "tile" | "machine" | "console" | "hint", "ids": [...], "all": bool,
+"projects": bool} (machines of everybody, for staff; with their projects' names). It gets
+{"type": "fragment", "target", "html"}, {"type": "changed"} (read the page again), {"type": "gone", "vm"}, or
+{"type": "say", "text"} for the end of an operation of its own. Every message bears the server's time.
 """
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 import structlog
-from accounts.access import as_uuid
-from accounts.models import User
-from accounts.refusals import NotVisible
-from accounts.services import session_is_live
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.conf import settings
 from django.utils import timezone, translation
+
+from accounts.access import as_uuid
+from accounts.models import User
+from accounts.refusals import NotVisible
+from accounts.services import session_is_live
 
 from .broadcast import STAFF_GROUP, project_group
 from .models import Operation
@@ -41,6 +45,9 @@ LONGEST_MESSAGE = 16 * 1024
 class StatusConsumer(AsyncJsonWebsocketConsumer):
     """One browser page. Hints are collected; one task re-reads, renders and sends."""
 
+    user: User
+    language: str
+
     async def connect(self) -> None:
         """Accept signed-in people; others are told by the close code, which the handshake could not carry."""
         self.groups_joined: set[str] = set()
@@ -50,7 +57,7 @@ class StatusConsumer(AsyncJsonWebsocketConsumer):
         self.ended: set[str] = set()
         self.news = asyncio.Event()
         self.sender: asyncio.Task[None] | None = None
-        user = self.scope.get("user")
+        user: object = self.scope.get("user")
         await self.accept()
         if not isinstance(user, User) or not await self._still_signed_in(user):
             await self.close(SIGNED_OUT)
@@ -70,7 +77,9 @@ class StatusConsumer(AsyncJsonWebsocketConsumer):
             with contextlib.suppress(asyncio.CancelledError):
                 await self.sender
 
-    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any) -> None:
+    async def receive(
+        self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any
+    ) -> None:
         """Take small JSON objects only; anything else ends the connection."""
         if not text_data or len(text_data) > LONGEST_MESSAGE:
             await self.close(1009)
@@ -87,7 +96,9 @@ class StatusConsumer(AsyncJsonWebsocketConsumer):
         """Note what the page shows now."""
         kind, ids = content.get("kind"), content.get("ids")
         self.kind = kind if kind in TEMPLATES else "hint"
-        self.shown = {i for i in ids[:WATCHED_AT_MOST] if isinstance(i, str)} if isinstance(ids, list) else set()
+        self.shown = (
+            {i for i in ids[:WATCHED_AT_MOST] if isinstance(i, str)} if isinstance(ids, list) else set()
+        )
         self.context = {"show_project": content.get("projects") is True}
         everything = content.get("all") is True and self.user.is_staff
         if everything != self.everything:
@@ -95,7 +106,7 @@ class StatusConsumer(AsyncJsonWebsocketConsumer):
             await self._join()
 
     async def hint(self, message: dict[str, Any]) -> None:
-        """Collect a hint of the channel layer. Never waits, so that the layer's queue cannot grow behind it."""
+        """Collect a hint of the channel layer; never waits, so that the layer's queue cannot grow."""
         if message["kind"] == "vm":
             self.changed.add(message["id"])
         elif message["kind"] == "operation":
@@ -107,7 +118,9 @@ class StatusConsumer(AsyncJsonWebsocketConsumer):
 
     async def _join(self) -> None:
         """Join the groups of the reader's projects, and that of staff while a page shows everybody's."""
-        wanted = {project_group(project) for project in await database_sync_to_async(project_ids_of)(self.user)}
+        wanted = {
+            project_group(project) for project in await database_sync_to_async(project_ids_of)(self.user)
+        }
         if self.everything:
             wanted.add(STAFF_GROUP)
         for group in wanted - self.groups_joined:
@@ -136,13 +149,13 @@ class StatusConsumer(AsyncJsonWebsocketConsumer):
             await self.close(TOO_SLOW)
         except asyncio.CancelledError:
             raise
-        except Exception:  # noqa: BLE001 - the page reconnects and reads everything again
+        except Exception:
             log.exception("status_push_failed")
             await self.close(1011)
 
     async def _send_vm(self, vm_id: str) -> None:
         if self.kind == "hint" or vm_id not in self.shown:
-            if self.kind != "machine":
+            if self.kind not in ("machine", "console"):
                 await self._say({"type": "changed"})
             return
         fragment = await self._render(vm_id)
@@ -175,8 +188,8 @@ class StatusConsumer(AsyncJsonWebsocketConsumer):
 
     async def _still_signed_in(self, user: User) -> bool:
         session = self.scope.get("session")
-        key = session.session_key if session is not None else None
-        return bool(key) and await database_sync_to_async(session_is_live)(key, user.pk)
+        key = str(session.session_key or "") if session is not None else ""
+        return await database_sync_to_async(session_is_live)(key, user.pk)
 
 
 def _outcome(operation: Operation) -> str:
@@ -187,8 +200,8 @@ def _outcome(operation: Operation) -> str:
     return ""
 
 
-def _language_of(scope: dict[str, Any]) -> str:
-    """Return the reader's language as the page's middleware would choose it: cookie first, then the browser's."""
+def _language_of(scope: Mapping[str, Any]) -> str:
+    """Return the reader's language as the page's middleware chooses it: cookie, then browser."""
     wanted = scope.get("cookies", {}).get(settings.LANGUAGE_COOKIE_NAME, "")
     headers = dict(scope.get("headers", []))
     accepted = headers.get(b"accept-language", b"").decode("latin-1")

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
-from accounts.access import projects_of
-from accounts.dimensions import Dimension
-from accounts.models import Project, User
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+
+from accounts.access import projects_of
+from accounts.dimensions import Dimension
+from accounts.models import Project, User
 
 from . import queries, quotas
 from .presenting.gauges import gauges
@@ -51,7 +52,10 @@ def my_projects(request: HttpRequest) -> list[Project]:
 
 
 def chosen_project(request: HttpRequest) -> Project | None:
-    """Return the project that the reader looks at, or None for all of theirs. `?project=` chooses and is remembered."""
+    """Return the project that the reader looks at, or None for all of theirs.
+
+    `?project=` chooses one and is remembered in the session.
+    """
     mine = my_projects(request)
     if _CHOSEN in request.GET:
         name = request.GET[_CHOSEN]

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from accounts.models import Project
-from accounts.refusals import BadInput
 from django import forms
 from django.forms import BoundField
 from django.utils.translation import gettext_lazy as _
+
+from accounts.models import Project
+from accounts.refusals import BadInput
 
 from .models import Flavor, Image, VirtualMachine
 
@@ -20,7 +21,7 @@ class SlipwayForm(forms.Form):
         super().__init__(*args, **kwargs)
         for field in self.fields.values():
             widget = field.widget
-            if isinstance(widget, forms.Select) and not isinstance(widget, forms.RadioSelect):
+            if isinstance(widget, forms.Select):
                 _add_class(widget, "form-select")
             elif isinstance(widget, forms.CheckboxInput):
                 _add_class(widget, "form-check-input")
@@ -51,7 +52,9 @@ class NewVmForm(SlipwayForm):
         help_text=_("Also its host name: small letters, digits and hyphens, a letter first."),
         widget=forms.TextInput(attrs={**_PLAIN, "class": "sw-mono", "autofocus": True}),
     )
-    project = forms.ChoiceField(label=_("Project"), help_text=_("Whose quota it uses, and who else may see it."))
+    project = forms.ChoiceField(
+        label=_("Project"), help_text=_("Whose quota it uses, and who else may see it.")
+    )
     image = forms.CharField(label=_("Image"), error_messages={"required": _("Pick an image.")})
     flavor = forms.CharField(label=_("Size"), error_messages={"required": _("Pick a size.")})
     description = forms.CharField(label=_("Description"), required=False, max_length=500)
@@ -70,7 +73,9 @@ class NewVmForm(SlipwayForm):
         label=_("User data"),
         required=False,
         strip=False,
-        help_text=_("Starts with #cloud-config or #!. At most 64 KiB. No secrets: the guest keeps it readable."),
+        help_text=_(
+            "Starts with #cloud-config or #!. At most 64 KiB. No secrets: the guest keeps it readable."
+        ),
         widget=forms.Textarea(attrs={**_PLAIN, "rows": 6, "placeholder": "#cloud-config\npackages: [git]"}),
     )
     start = forms.BooleanField(label=_("Start it when it is ready"), required=False, initial=True)

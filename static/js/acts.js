@@ -9,10 +9,10 @@ import { toast } from "./toast.js";
 const online = () => !document.body.hasAttribute("data-offline");
 
 /** Act on the server's answer: {say, kind, go, reread}. */
-function follow(answer) {
+function follow(answer, form) {
   if (answer.go) return location.assign(answer.go);
   toast(answer.say, answer.kind);
-  document.dispatchEvent(new CustomEvent("slipway:acted", { detail: answer }));
+  document.dispatchEvent(new CustomEvent("slipway:acted", { detail: { ...answer, form: form.id } }));
 }
 
 async function answerOf(response) {
@@ -75,7 +75,7 @@ async function onSubmit(event) {
     return say(word("checkForm"));
   }
   if (dialog && answer.kind !== "bad") dialog.close();
-  follow(answer);
+  follow(answer, form);
 }
 
 export function start() {

@@ -74,7 +74,7 @@ function preview() {
     }
   }
   const refusal = $("#refusal", form);
-  refusal.hidden = short.length === 0;
+  refusal.hidden = short.length === 0 || $("#refused", form) !== null; // the server's own word stands above it
   $("#fits", form).hidden = short.length > 0 || !chosen("flavor");
   $("#refusal-text", form).replaceChildren(...short.map((text) => Object.assign(document.createElement("p"), { textContent: text })));
 }
@@ -127,6 +127,7 @@ export function start() {
   preview();
   command();
   form.addEventListener("input", (event) => {
+    $("#refused", form)?.remove();
     preview();
     command();
     if (event.target.id === "id_name") judge(true);

@@ -2,9 +2,10 @@
    selection, open menus and scroll. After a lost connection the whole page is read again: hints may be missed,
    so they are never the only way to the truth. No polling.
 
-   What a page wants stands on its <main>:
+   What a page wants stands on its <main>, or on whatever part of it is live:
      data-live="rows"     the fragments of the machines that are listed (data-vm), in the view that is shown
      data-live="machine"  one machine's page (data-vm)
+     data-live="console"  the state of one machine beside its console (data-vm)
      data-live="reread"   read the page again when any machine of mine changes
    With data-all, staff hear of everybody's machines. */
 import { Idiomorph } from "../vendor/idiomorph/idiomorph.mjs";
@@ -23,6 +24,8 @@ let timer = 0;
 let bannerTimer = 0;
 let lastReread = 0;
 let rereadTimer = 0;
+
+const root = () => $("[data-live]") ?? $("#main");
 
 /* What the person did to an element must survive a swap. */
 function keep(name, element) {
@@ -43,7 +46,7 @@ export function swap(element, html) {
   document.dispatchEvent(new CustomEvent("slipway:swapped"));
 }
 
-/** Read a page of ours again (this one, unless told) and swap its main part in. */
+/** Read a page of ours again (this one, unless told) and swap its live part in. */
 export async function reread(url = location.href) {
   lastReread = Date.now();
   const response = await request(url);
@@ -51,12 +54,12 @@ export async function reread(url = location.href) {
     return location.assign(response.url);
   }
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
-  const fresh = $("#main", page);
+  const fresh = page.getElementById(root().id);
   if (!response.ok || !fresh) return location.reload();
   if (page.documentElement.dataset.now) sync(page.documentElement.dataset.now);
-  swap($("#main"), fresh.outerHTML);
+  swap(root(), fresh.outerHTML);
   const room = $(".sw-side", page);
-  if (room) swap($(".sw-side"), room.outerHTML);
+  if (room && $(".sw-side")) swap($(".sw-side"), room.outerHTML);
 }
 
 /** Read again soon, but not more than once a second however many hints arrive. */
@@ -70,12 +73,12 @@ export function rereadSoon() {
 }
 
 function wants() {
-  const main = $("#main");
+  const main = root();
   const kind = main?.dataset.live;
   const all = main?.dataset.all !== undefined;
   const projects = main?.dataset.projects !== undefined;
   if (!kind) return null;
-  if (kind === "machine") return { kind, ids: [main.dataset.vm], all };
+  if (kind === "machine" || kind === "console") return { kind, ids: [main.dataset.vm], all };
   if (kind === "rows") {
     const ids = $$("[data-vm]", main).map((element) => element.dataset.vm);
     return { kind: main.dataset.view === "cards" ? "tile" : "row", ids, all, projects };
@@ -98,7 +101,7 @@ const handlers = {
   },
   changed: () => rereadSoon(),
   gone: () => {
-    const { gone } = $("#main").dataset;
+    const { gone } = root().dataset;
     if (gone) location.assign(gone);
     else rereadSoon();
   },
@@ -115,7 +118,7 @@ function showLost() {
   const banner = $("#lost");
   document.body.dataset.offline = "";
   if (!banner) return;
-  const shown = new Date(lostAt).toLocaleTimeString(document.documentElement.lang);
+  const shown = new Date(lostAt).toLocaleTimeString(document.documentElement.lang, { hour12: false });
   $("[data-as-of]", banner).textContent = shown;
   banner.hidden = false;
   for (const element of $$("[data-online]")) element.hidden = element.dataset.online !== "no";
@@ -164,7 +167,7 @@ export function start() {
   if (!wants()) return;
   connect();
   document.addEventListener("slipway:acted", () => {
-    if (!socket || $("#main").dataset.live === "reread") rereadSoon();
+    if (!socket || root().dataset.live === "reread") rereadSoon();
   });
   document.addEventListener("slipway:swapped", watch);
   document.addEventListener("click", (event) => event.target.closest("[data-reconnect]") && connect());

@@ -62,6 +62,8 @@ export function start() {
     event.preventDefault();
     show(link.href);
   });
-  document.addEventListener("slipway:acted", clear);
+  document.addEventListener("slipway:acted", (event) => {
+    if (event.detail.kind !== "bad" && (event.detail.form === "bulk" || event.detail.form === "bulk-delete")) clear();
+  });
   document.addEventListener("slipway:swapped", bar);
 }

@@ -39,7 +39,7 @@ def amount(dimension: str, value: int) -> str:
 
 
 def bare(dimension: str, value: int) -> str:
-    """Return the amount as the first figure of "n of m": memory in GiB without the unit, like the limit beside it."""
+    """Return the first figure of "n of m": memory in GiB without the unit, like the limit beside it."""
     if dimension in _MEMORY:
         return figure(value / MIB_PER_GIB)
     return figure(value)

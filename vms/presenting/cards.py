@@ -16,9 +16,12 @@ from ..states import OperationKind, Status, display_status, may_begin
 from . import amounts
 from .operations import OperationCard
 from .sentences import REASONS
-from .verbs import Button, again_button, cancel_button, delete_button, main_verb, more_verbs
+from .verbs import Button, again_button, cancel_button, delete_button, main_verb, more_verbs, power_verbs
 
-_PLAIN_CANCEL = (OperationKind.CREATE, OperationKind.START)  # a stop is ended by forcing off, not by cancelling
+_PLAIN_CANCEL = (
+    OperationKind.CREATE,
+    OperationKind.START,
+)  # a stop is ended by forcing off, not by cancelling
 _WITH_SCREEN = (Status.RUNNING, Status.PAUSED, Status.CREATING)
 
 
@@ -107,13 +110,20 @@ class VmCard:
         live_kind = self.live.kind if self.live else ""
         legal = {kind for kind in OperationKind if may_begin(kind, self.vm.observed_state, live_kind)}
         if self.reason == "create_failed":
-            legal.discard(OperationKind.START)  # there is no whole machine to start: the create is tried again
+            legal.discard(
+                OperationKind.START
+            )  # there is no whole machine to start: the create is tried again
         return frozenset() if self.status == Status.DELETING else frozenset(legal)
 
     @property
     def main_verb(self) -> Button | None:
         """The button that fits the moment."""
-        if self.live and OperationCard(self.live).may_cancel and self.live.kind in _PLAIN_CANCEL and self.may_change:
+        if (
+            self.live
+            and OperationCard(self.live).may_cancel
+            and self.live.kind in _PLAIN_CANCEL
+            and self.may_change
+        ):
             return cancel_button(self.live.id)
         if self.retry:
             return self.retry
@@ -122,7 +132,15 @@ class VmCard:
     @property
     def menu_verbs(self) -> list[Button]:
         """The other buttons."""
-        return more_verbs(self.vm.id, self.verbs, may_change=self.may_change and self.status != Status.DELETING)
+        return more_verbs(
+            self.vm.id, self.verbs, may_change=self.may_change and self.status != Status.DELETING
+        )
+
+    @property
+    def power_menu(self) -> list[Button]:
+        """The other power buttons alone, for the console."""
+        shown = self.main_verb.url if self.main_verb else ""
+        return [button for button in power_verbs(self.vm.id, self.verbs) if button.url != shown]
 
     @property
     def retry(self) -> Button | None:
@@ -171,5 +189,5 @@ def card(
     failed: Operation | None = None,
     now: datetime | None = None,
 ) -> VmCard:
-    """Return a machine as this reader sees it now. Select its node, image, flavor, project and cards with it."""
+    """Return a machine as this reader sees it now; it comes from `queries.with_details`."""
     return VmCard(vm, live, failed, role, is_staff, now or timezone.now())

@@ -6,9 +6,10 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from accounts.models import Membership, User
 from django.template.loader import render_to_string
 from django.utils import timezone
+
+from accounts.models import Membership, User
 
 from ..models import Operation, VirtualMachine
 from ..queries import get_vm_for
@@ -19,7 +20,12 @@ from .operations import OperationCard
 SHOWN_ACTIVITY = 20
 _TYPICAL_OF = 20
 _TYPICAL_WITHIN = timedelta(days=7)
-TEMPLATES = {"row": "vms/row.html", "tile": "vms/tile.html", "machine": "vms/machine_body.html"}
+TEMPLATES = {
+    "row": "vms/row.html",
+    "tile": "vms/tile.html",
+    "machine": "vms/machine_body.html",
+    "console": "vms/console_state.html",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,9 @@ def machine_context(user: User, vm: VirtualMachine) -> dict[str, Any]:
     """Return what one machine's page shows."""
     role = roles_of(user).get(vm.project_id)
     past = list(
-        Operation.objects.filter(vm=vm).select_related("actor", "node").order_by("-created_at")[:SHOWN_ACTIVITY]
+        Operation.objects.filter(vm=vm)
+        .select_related("actor", "node")
+        .order_by("-created_at")[:SHOWN_ACTIVITY]
     )
     last = past[0] if past else None
     lives: list[Operation] = vm.live_operations  # type: ignore[attr-defined]

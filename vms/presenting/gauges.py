@@ -1,4 +1,4 @@
-"""Quotas as gauges: how much is used, how much of it runs, what is left. Widths are per cents of the limit."""
+"""Quotas as gauges: how much is used, how much of it runs, what is left. Widths are per cent of the limit."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

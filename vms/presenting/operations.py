@@ -88,10 +88,12 @@ class OperationCard:
         found = steps_of(operation.kind, operation.starts)
         names = [step.name for step in found]
         at = names.index(operation.step) if operation.step in names else 0
-        took = {name: seconds for name, seconds in operation.step_times}
+        took = dict(operation.step_times)
         lines = []
         if operation.kind == OperationKind.CREATE:
-            lines.append(StepLine("done", _("Quota reserved, placed on %(node)s") % {"node": operation.node.name}))
+            lines.append(
+                StepLine("done", _("Quota reserved, placed on %(node)s") % {"node": operation.node.name})
+            )
         for index, step in enumerate(found):
             if operation.status == OperationStatus.SUCCEEDED or index < at:
                 lines.append(StepLine("done", step.done, took.get(step.name)))
@@ -123,7 +125,8 @@ class OperationCard:
         states = [line.state for line in self.steps]
         width = (_BAR_WIDTH - _GAP * (len(states) - 1)) / len(states)
         return [
-            Segment(kinds[state], f"{index * (width + _GAP):.1f}", f"{width:.1f}") for index, state in enumerate(states)
+            Segment(kinds[state], f"{index * (width + _GAP):.1f}", f"{width:.1f}")
+            for index, state in enumerate(states)
         ]
 
     @property

@@ -10,8 +10,8 @@ REASONS: dict[str, tuple[str | Promise, str | Promise]] = {
     "node_away": (
         _("We cannot see this machine right now"),
         _(
-            "Its node has not answered for a while. The machine may well be running; no second copy of it is started, "
-            "so nothing is lost. Acts come back with the node."
+            "Its node has not answered for a while. The machine may well be running; no second copy of it is "
+            "started, so nothing is lost. Acts come back with the node."
         ),
     ),
     "io_error": (
@@ -20,11 +20,17 @@ REASONS: dict[str, tuple[str | Promise, str | Promise]] = {
     ),
     "storage_missing": (
         _("A disk of this machine is missing"),
-        _("The file is not in its storage pool. It does not start until staff have put it back, or it is deleted."),
+        _(
+            "The file is not in its storage pool. It does not start until staff have put it back. It can be "
+            "deleted."
+        ),
     ),
     "domain_missing": (
         _("The node no longer knows this machine"),
-        _("Somebody removed it outside of Slipway. Its disk may still be there: ask staff before deleting it."),
+        _(
+            "Somebody removed it outside of Slipway. Its disk may still be there: ask staff before you "
+            "delete it."
+        ),
     ),
     "create_failed": (
         _("It could not be created"),
@@ -36,9 +42,15 @@ REASONS: dict[str, tuple[str | Promise, str | Promise]] = {
     ),
     "guest_timeout": (
         _("The guest did not shut down"),
-        _("It was asked and is still running: it may be saving, or it does not listen. Wait and stop it again, or force it off."),
+        _(
+            "It was asked and is still running: it may be saving, or it does not listen. Wait and stop it "
+            "again, or force it off."
+        ),
     ),
-    "panicked": (_("The guest's kernel panicked"), _("Its disk is intact. Start it again, and look at the last screen.")),
+    "panicked": (
+        _("The guest's kernel panicked"),
+        _("Its disk is intact. Start it again, and look at the last screen."),
+    ),
 }
 
 DONE: dict[str, str | Promise] = {

@@ -1,4 +1,4 @@
-"""What templates need to draw: icons, pills, bars, times. Markup only; words and figures come from vms.presenting."""
+"""What templates draw with: icons, pills, bars, times. Words and figures come from vms.presenting."""
 
 from datetime import datetime
 from typing import Any
@@ -42,19 +42,28 @@ def icon(name: str, classes: str = "") -> SafeString:
 def glyph(status: str, tone: str = "") -> SafeString:
     """Return the silhouette of a status (or of "ok", "no", "wait", "todo", "busy") in its colour."""
     name = "busy" if status == Status.CREATING else status
-    colour = tone or {"ok": "ok", "no": "bad", "wait": "warn", "busy": "busy"}.get(status) or _TONES.get(
-        Status(status) if status in Status.values else Status.ABSENT, "idle"
+    colour = (
+        tone
+        or {"ok": "ok", "no": "bad", "wait": "warn", "busy": "busy"}.get(status)
+        or _TONES.get(Status(status) if status in Status.values else Status.ABSENT, "idle")
     )
     spin = " sw-spin" if name == "busy" else ""
     return format_html(
-        '<svg class="sw-glyph t-{}{}" viewBox="0 0 16 16" aria-hidden="true"><use href="#s-{}"/></svg>', colour, spin, name
+        '<svg class="sw-glyph t-{}{}" viewBox="0 0 16 16" aria-hidden="true"><use href="#s-{}"/></svg>',
+        colour,
+        spin,
+        name,
     )
 
 
 @register.inclusion_tag("fragments/status.html")
 def status_pill(status: str, seen_at: datetime | None = None) -> dict[str, Any]:
     """Return the pill of a status: shape, word, colour; an unknown one says when it was last seen."""
-    return {"status": status, "label": Status(status).label, "seen_at": seen_at if status == Status.UNKNOWN else None}
+    return {
+        "status": status,
+        "label": Status(status).label,
+        "seen_at": seen_at if status == Status.UNKNOWN else None,
+    }
 
 
 @register.simple_tag
@@ -65,7 +74,9 @@ def bar(gauge: Gauge, classes: str = "") -> SafeString:
         '<rect class="{}" x="{}" width="{}" height="100%"/>',
         ((part.kind, part.start, part.width) for part in gauge.parts),
     )
-    return format_html('<svg class="sw-bar {}" role="img" aria-label="{}">{}</svg>', classes, gauge.spoken, pieces)
+    return format_html(
+        '<svg class="sw-bar {}" role="img" aria-label="{}">{}</svg>', classes, gauge.spoken, pieces
+    )
 
 
 @register.inclusion_tag("fragments/gauge.html")
@@ -80,7 +91,9 @@ def avatar(name: str, classes: str = "") -> SafeString:
     words = [word for word in name.replace("_", "-").replace(".", "-").split("-") if word]
     letters = (words[0][0] + words[1][0] if len(words) > 1 else name[:2]).upper()
     face = _FACES[sum(name.encode()) % len(_FACES)]
-    return format_html('<span class="sw-ava {} {}" data-i="{}" aria-hidden="true"></span>', face, classes, letters)
+    return format_html(
+        '<span class="sw-ava {} {}" data-i="{}" aria-hidden="true"></span>', face, classes, letters
+    )
 
 
 @register.simple_tag
@@ -95,7 +108,10 @@ def clock(moment: datetime | None, style: str = "auto") -> SafeString:
     today = utc.date() == timezone.now().date() and style == "auto"
     shown = date_format(utc, "H:i") if today else f"{date_format(utc, 'j M')}, {date_format(utc, 'H:i')}"
     return format_html(
-        '<time datetime="{}" data-clock="{}">{}\u00a0UTC</time>', utc.isoformat(timespec="milliseconds"), style, shown
+        '<time datetime="{}" data-clock="{}">{}\u00a0UTC</time>',
+        utc.isoformat(timespec="milliseconds"),
+        style,
+        shown,
     )
 
 
@@ -103,14 +119,18 @@ def clock(moment: datetime | None, style: str = "auto") -> SafeString:
 def since(moment: datetime) -> SafeString:
     """Return a duration that counts up in the page."""
     seconds = max(0, int((timezone.now() - moment).total_seconds()))
-    return format_html('<sw-since at="{}">{}\u00a0s</sw-since>', moment.isoformat(timespec="milliseconds"), seconds)
+    return format_html(
+        '<sw-since at="{}">{}\u00a0s</sw-since>', moment.isoformat(timespec="milliseconds"), seconds
+    )
 
 
 @register.simple_tag
 def until(moment: datetime) -> SafeString:
     """Return a duration that counts down in the page."""
     seconds = max(0, int((moment - timezone.now()).total_seconds()))
-    return format_html('<sw-until at="{}">{}\u00a0s</sw-until>', moment.isoformat(timespec="milliseconds"), seconds)
+    return format_html(
+        '<sw-until at="{}">{}\u00a0s</sw-until>', moment.isoformat(timespec="milliseconds"), seconds
+    )
 
 
 @register.filter
@@ -172,5 +192,8 @@ def language_buttons() -> SafeString:
     return format_html_join(
         "",
         '<button form="tongue" name="language" value="{}" lang="{}">{} {}</button>',
-        ((info["code"], info["code"], icon("globe", "s"), info["name_local"].capitalize()) for info in others),
+        (
+            (info["code"], info["code"], icon("globe", "s"), info["name_local"].capitalize())
+            for info in others
+        ),
     )

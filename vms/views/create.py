@@ -3,11 +3,6 @@
 import uuid
 from typing import Any
 
-from accounts.access import Verb, allows
-from accounts.actor import Actor
-from accounts.dimensions import Dimension
-from accounts.models import Project
-from accounts.refusals import BadInput, QuotaExceeded, Refusal
 from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
@@ -15,16 +10,25 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from accounts.access import Verb, allows
+from accounts.actor import Actor
+from accounts.dimensions import Dimension
+from accounts.door import page, reader
+from accounts.models import Project
+from accounts.refusals import BadInput, QuotaExceeded, Refusal
+
 from .. import quotas, services
 from ..context import chosen_project, my_projects
 from ..forms import NewVmForm, offered_flavors, offered_images
 from ..models import VirtualMachine
 from ..presenting.fragments import roles_of, typical_seconds
 from ..presenting.gauges import Gauge, gauges
+from ..presenting.shortages import Shortfall, shortfall
 from ..states import OperationKind
-from .door import page, reader
 
-_MADE = "made"  # in the session: what a form's one-time key has made, so that sending it twice makes one machine
+_MADE = (
+    "made"  # in the session: what a form's one-time key has made, so that sending it twice makes one machine
+)
 _MADE_KEPT = 20
 
 
@@ -84,7 +88,7 @@ def _show(
         "projects": projects,
         "panels": [_panel(request, project) for project in projects],
         "refusal": refusal,
-        "shortages": refusal.extra.get("quota", []) if isinstance(refusal, QuotaExceeded) else [],
+        "shortfall": _shortfall(request, form, refusal),
         "typical": typical_seconds(OperationKind.CREATE),
         "api_url": f"{settings.PORTAL_URL}/api/v1/vms",
         "crumbs": [{"label": _("Machines"), "href": reverse("vms:list")}, {"label": _("New")}],
@@ -93,13 +97,22 @@ def _show(
     return render(request, "vms/create.html", context, status=status)
 
 
+def _shortfall(request: HttpRequest, form: NewVmForm, refusal: Refusal | None) -> Shortfall | None:
+    if not isinstance(refusal, QuotaExceeded):
+        return None
+    return shortfall(refusal.extra["quota"], form.cleaned_data["project"], reader(request).username)
+
+
 def _panel(request: HttpRequest, project: Project) -> dict[str, Any]:
     """Return a project's gauges, and the reader's own share in it where one is set."""
     user = reader(request)
     of_project, of_members = quotas.limits_of([project])[project.id]
     used = quotas.usage(project)
     shown = [*quotas.ALLOCATED, *(d for d in quotas.RUNNING if _tighter(of_project, d))]
-    panel: dict[str, Any] = {"project": project, "gauges": [_data(g) for g in gauges(used, of_project, shown)]}
+    panel: dict[str, Any] = {
+        "project": project,
+        "gauges": [_data(g) for g in gauges(used, of_project, shown)],
+    }
     own = {d: limit for d, limit in of_members.get(user.username, {}).items() if limit is not None}
     if own:
         panel["own"] = [_data(g) for g in gauges(quotas.usage(project, user), own, own)]

@@ -1,7 +1,11 @@
 """The first page: how things are, what needs you, how much room is left."""
 
+from typing import Any
+
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import render
+
+from accounts.door import page, reader
 
 from .. import queries, quotas
 from ..context import chosen_project, my_projects
@@ -9,7 +13,6 @@ from ..models import Operation
 from ..presenting.fragments import cards_for
 from ..presenting.gauges import gauges
 from ..presenting.operations import OperationCard
-from .door import page, reader
 
 SHOWN_ATTENTION = 5
 SHOWN_SCREENS = 8
@@ -21,7 +24,7 @@ def home(request: HttpRequest) -> HttpResponseBase:
     """Show the chosen project, or all of the reader's."""
     user = reader(request)
     project = chosen_project(request)
-    wanted = {"project": project.id if project else None}
+    wanted: dict[str, Any] = {"project": project.id if project else None}
     needs_you = queries.list_vms_for(user, limit=SHOWN_ATTENTION, rank_filter="attention", **wanted)
     underway = queries.list_vms_for(user, limit=SHOWN_SCREENS, rank_filter="progress", **wanted)
     running = queries.list_vms_for(user, limit=SHOWN_SCREENS, rank_filter="running", **wanted)

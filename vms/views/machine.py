@@ -3,14 +3,16 @@
 from typing import Any
 from uuid import UUID
 
-from accounts.access import Verb
-from accounts.actor import Actor
-from accounts.refusals import BadInput, Refusal
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
+
+from accounts.access import Verb
+from accounts.actor import Actor
+from accounts.door import act, answer, by_script, page, reader, refused
+from accounts.refusals import BadInput, Refusal
 
 from .. import services
 from ..forms import ConfirmNameForm, EditForm, ResizeForm, offered_flavors
@@ -20,7 +22,6 @@ from ..presenting.sentences import ASKED
 from ..presenting.verbs import POWER
 from ..queries import get_vm_for
 from ..states import OperationKind
-from .door import act, answer, by_script, page, reader, refused
 
 REQUESTS = {
     OperationKind.START: services.request_start,
@@ -68,7 +69,9 @@ def again(request: HttpRequest, vm_id: UUID) -> HttpResponseBase:
     return answer(request, _("Trying again to create %(name)s.") % {"name": vm.name})
 
 
-def ask(request: HttpRequest, template: str, vm: VirtualMachine, status: int = 200, **context: Any) -> HttpResponse:
+def ask(
+    request: HttpRequest, template: str, vm: VirtualMachine, status: int = 200, **context: Any
+) -> HttpResponse:
     """Show a question: alone for a script, which puts it into a dialog, else as a page of its own."""
     context |= {"vm": vm, "ask": template, "back": reverse("vms:detail", args=[vm.pk])}
     return render(request, template if by_script(request) else "vms/ask_page.html", context, status=status)
@@ -122,7 +125,7 @@ def resize(request: HttpRequest, vm_id: UUID) -> HttpResponseBase:
     """Change the size of a machine that is off."""
     vm = get_vm_for(reader(request), vm_id, Verb.CHANGE)
     form = ResizeForm(request.POST or None, initial={"flavor": vm.flavor.name})
-    context = {"form": form, "flavors": offered_flavors()}
+    context: dict[str, Any] = {"form": form, "flavors": offered_flavors()}
     if request.method != "POST":
         return ask(request, "vms/ask_resize.html", vm, **context)
     try:

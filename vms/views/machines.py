@@ -4,18 +4,19 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from accounts.access import as_uuid
-from accounts.actor import Actor
-from accounts.refusals import BadInput, Refusal
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext_lazy, ngettext
 
+from accounts.access import as_uuid
+from accounts.actor import Actor
+from accounts.door import act, answer, by_script, page, reader, refused
+from accounts.refusals import BadInput, Refusal
+
 from .. import queries, services
 from ..context import chosen_project
 from ..presenting.fragments import cards_for
-from .door import act, answer, by_script, page, reader, refused
 
 PAGE_SIZE = 50
 SELECTABLE = 100
@@ -39,7 +40,11 @@ def machines(request: HttpRequest) -> HttpResponseBase:
     wanted: dict[str, Any] = {"search": search, "project": project.id if project else None}
     try:
         found = queries.list_vms_for(
-            reader(request), limit=PAGE_SIZE, cursor=request.GET.get("cursor", ""), rank_filter=chosen, **wanted
+            reader(request),
+            limit=PAGE_SIZE,
+            cursor=request.GET.get("cursor", ""),
+            rank_filter=chosen,
+            **wanted,
         )
     except BadInput:
         return redirect(request.path)
@@ -50,7 +55,12 @@ def machines(request: HttpRequest) -> HttpResponseBase:
         "project": project,
         "counts": counts,
         "filters": [
-            {"label": label, "count": counts[name], "href": _address(request, filter=key), "on": key == chosen}
+            {
+                "label": label,
+                "count": counts[name],
+                "href": _address(request, filter=key),
+                "on": key == chosen,
+            }
             for key, name, label in FILTERS
         ],
         "chosen": chosen,
@@ -85,7 +95,7 @@ def _selected(request: HttpRequest) -> list[UUID]:
 
 @act
 def bulk(request: HttpRequest, verb: str) -> HttpResponseBase:
-    """Start, stop or delete what is selected; each machine is its own request, and refusals are counted and said."""
+    """Start, stop or delete what is selected; each is its own request, refusals are counted and said."""
     chosen = _selected(request)
     done, refusals = 0, []
     for vm_id in chosen:
@@ -107,7 +117,9 @@ def _bulk_sentence(verb: str, n: int) -> str:
     if verb == "start":
         return ngettext("%(n)s machine starts.", "%(n)s machines start.", n) % {"n": n}
     if verb == "stop":
-        return ngettext("%(n)s machine is asked to shut down.", "%(n)s machines are asked to shut down.", n) % {"n": n}
+        return ngettext(
+            "%(n)s machine is asked to shut down.", "%(n)s machines are asked to shut down.", n
+        ) % {"n": n}
     return ngettext("%(n)s machine is being deleted.", "%(n)s machines are being deleted.", n) % {"n": n}
 
 

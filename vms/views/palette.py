@@ -6,11 +6,12 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from accounts.door import page, reader
+
 from .. import queries
 from ..presenting.cards import VmCard
 from ..presenting.fragments import cards_for
 from ..states import Status
-from .door import page, reader
 
 FOUND_AT_MOST = 6
 WITH_VERBS = 2
@@ -46,5 +47,7 @@ def _verbs(card: VmCard) -> list[dict[str, Any]]:
     for verb in [card.main_verb, *card.menu_verbs]:
         if verb is not None:
             where = {"href": verb.url, "dialog": True} if verb.dialog else {"post": verb.url}
-            found.append({"group": "do", "icon": verb.icon or "right", "text": f"{verb.label}: {name}", **where})
+            found.append(
+                {"group": "do", "icon": verb.icon or "right", "text": f"{verb.label}: {name}", **where}
+            )
     return found
