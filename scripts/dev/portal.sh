@@ -5,8 +5,11 @@ supervisorctl() { "$VENV/bin/supervisorctl" -c "$RUN/supervisord.conf" "$@"; }
 
 supervisor_runs() {
   local pid
-  pid=$(cat "$RUN/supervisord.pid" 2>/dev/null) || return 1
-  tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF "$RUN/supervisord.conf"
+  pid=$(cat "$RUN/supervisord.pid" 2>/dev/null) && is_our_supervisor "$pid"
+}
+
+is_our_supervisor() { # not fooled by a process id that was given again, nor by a zombie that nobody reaps
+  tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null | grep -qF "$RUN/supervisord.conf"
 }
 
 # program NAME UP_AFTER_SECONDS COMMAND: it ends with supervisord even if that is killed (pdeathsig), so nothing is
@@ -144,11 +147,11 @@ stop_portal() {
   local pid
   pid=$(<"$RUN/supervisord.pid")
   supervisorctl shutdown
-  wait_until 30 supervisord_is_gone "$pid"
+  wait_until 30 supervisor_is_gone "$pid"
   rm -f "$RUN/started"
   note "stopped"
 }
 
-supervisord_is_gone() { ! kill -0 "$1" 2>/dev/null; }
+supervisor_is_gone() { ! is_our_supervisor "$1"; }
 
 follow_logs() { exec "$PYTHON" "$ROOT/scripts/dev/follow.py" "$RUN/supervisord.pid" "$LOGS"; }

@@ -42,7 +42,7 @@ start_ticker() {
 
 stop_ticker() {
   [[ -n $ticker_pid ]] || return 0
-  kill "$ticker_pid" 2>/dev/null || true
+  kill -KILL "$ticker_pid" 2>/dev/null || true # it inherits what we ignore
   wait "$ticker_pid" 2>/dev/null || true
   ticker_pid=''
   printf '\r\e[K'
