@@ -4,10 +4,10 @@ from enum import Enum
 from uuid import UUID
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext_lazy as _
 
 from .models import Membership, Project, Role, User
 from .refusals import Forbidden, NotVisible
-from django.utils.translation import gettext_lazy as _
 
 
 class Verb(Enum):
@@ -61,12 +61,20 @@ def get_project_for(user: User, ref: str | UUID | None, verb: Verb = Verb.SEE) -
     if ref is None or ref == "":
         project = Project.objects.filter(personal_of=user).first()
     else:
-        found = Project.objects.filter(name=str(ref)).first()
-        project = found or (Project.objects.filter(id=as_uuid(ref)).first() if as_uuid(ref) else None)
+        project = _project(str(ref))
     if project is None:
         raise NotVisible
     check(user, project.id, verb)
     return project
+
+
+def _project(ref: str) -> Project | None:
+    """Look for an id first: a project that is named like another one's id must not stand before it."""
+    uuid = as_uuid(ref)
+    found = Project.objects.filter(id=uuid).first() if uuid else None
+    if found is None and ref.isprintable():  # no zero bytes, which a database refuses
+        found = Project.objects.filter(name=ref).first()
+    return found
 
 
 def as_uuid(ref: str | UUID) -> UUID | None:

@@ -78,7 +78,9 @@ class QuotaLimit(models.Model):
     class Meta:
         constraints: ClassVar[list[Any]] = [
             models.UniqueConstraint(
-                fields=["project", "dimension"], condition=Q(member=None), name="one_limit_per_project_dimension"
+                fields=["project", "dimension"],
+                condition=Q(member=None),
+                name="one_limit_per_project_dimension",
             ),
             models.UniqueConstraint(
                 fields=["project", "member", "dimension"],

@@ -8,6 +8,7 @@ from typing import Any
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+
 class Refusal(Exception):
     """A refusal with its HTTP status, its code, a sentence, and members for the problem document."""
 
@@ -76,3 +77,14 @@ class Unavailable(Refusal):
 
     status = 503
     code = "unavailable"
+
+
+class TooMany(Refusal):
+    """Too many requests of one user. `retry_after` is in whole seconds."""
+
+    status = 429
+    code = "too_many_requests"
+
+    def __init__(self, retry_after: int, detail: str | Promise = "") -> None:
+        super().__init__(detail or _("Too many requests. Wait a little, then try again."))
+        self.retry_after = retry_after

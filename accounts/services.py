@@ -88,7 +88,14 @@ def remove_membership(actor: Actor, project: Project, user_id: UUID) -> None:
     Project.objects.select_for_update().get(pk=project.pk)
     _keep_an_owner(project, membership.user)
     membership.delete()
-    record(actor, "project.remove_member", project=project, kind="user", target=user_id, name=membership.user.username)
+    record(
+        actor,
+        "project.remove_member",
+        project=project,
+        kind="user",
+        target=user_id,
+        name=membership.user.username,
+    )
 
 
 def _keep_an_owner(project: Project, user: User) -> None:
@@ -129,8 +136,14 @@ def set_limits(
     for user, own in members.items():
         _store_limits(project, user, own)
     record(
-        actor, "quota.set", project=project, kind="project", target=project.id, name=project.name,
-        limits=dict(limits), member_limits={u.username: dict(own) for u, own in members.items()},
+        actor,
+        "quota.set",
+        project=project,
+        kind="project",
+        target=project.id,
+        name=project.name,
+        limits=dict(limits),
+        member_limits={u.username: dict(own) for u, own in members.items()},
     )
 
 
@@ -158,14 +171,24 @@ def issue_token(
 
 @transaction.atomic
 def issue_token_for(
-    actor: Actor, user: User, name: str, *, scope: str = ApiToken.Scope.WRITE, expires_at: datetime | None = None
+    actor: Actor,
+    user: User,
+    name: str,
+    *,
+    scope: str = ApiToken.Scope.WRITE,
+    expires_at: datetime | None = None,
 ) -> tuple[ApiToken, str]:
     """Make a token for a user; only the management command does so for somebody else."""
     if expires_at is not None and expires_at <= timezone.now():
         raise BadInput({"expires_at": [_("This moment has passed.")]})
     secret = ApiToken.make_secret()
     token = ApiToken.objects.create(
-        user=user, name=name, scope=scope, expires_at=expires_at, hint=secret[-4:], secret_hash=ApiToken.hash_of(secret)
+        user=user,
+        name=name,
+        scope=scope,
+        expires_at=expires_at,
+        hint=secret[-4:],
+        secret_hash=ApiToken.hash_of(secret),
     )
     record(actor, "token.create", kind="token", target=token.id, name=name, scope=scope)
     return token, secret
@@ -194,9 +217,7 @@ def authenticate_token(secret: str) -> ApiToken | None:
 
 def live_tokens() -> QuerySet[ApiToken]:
     """Return tokens that are neither revoked nor expired, of users who may sign in."""
-    return ApiToken.objects.filter(
-        Q(expires_at=None) | Q(expires_at__gt=Now()), revoked_at=None, user__is_active=True
-    )
+    return ApiToken.objects.filter(Q(expires_at=None) | Q(expires_at__gt=Now()), revoked_at=None, user__is_active=True)
 
 
 @transaction.atomic
@@ -241,7 +262,10 @@ def live_sessions(keys: Collection[str]) -> dict[str, UUID]:
     """Return, for those of these logins that are live (as above), whose they are: two queries for any number."""
     rows = Session.objects.filter(session_key__in=set(keys), expire_date__gt=timezone.now())
     found = {row.session_key: row.get_decoded() for row in rows}
-    users = {str(user.pk): user for user in User.objects.filter(pk__in={d[SESSION_KEY] for d in found.values() if SESSION_KEY in d})}
+    users = {
+        str(user.pk): user
+        for user in User.objects.filter(pk__in={d[SESSION_KEY] for d in found.values() if SESSION_KEY in d})
+    }
     live: dict[str, UUID] = {}
     for key, data in found.items():
         user = users.get(data.get(SESSION_KEY, ""))

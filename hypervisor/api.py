@@ -59,8 +59,9 @@ class Hypervisor(Protocol):
     def disk_paths(self, uuid: UUID) -> list[PurePosixPath]: ...
 
     # the guest: answers are capped (64 KiB) and time-limited; AgentUnavailable
-    def agent(self, uuid: UUID, command: str, arguments: dict[str, Any] | None = None,
-              timeout_seconds: int = 5) -> Any: ...
+    def agent(
+        self, uuid: UUID, command: str, arguments: dict[str, Any] | None = None, timeout_seconds: int = 5
+    ) -> Any: ...
 
     # consoles
     def screenshot(self, uuid: UUID) -> bytes: ...  # PNG

@@ -25,10 +25,10 @@ class _NoEvents:
 def open_hypervisor(uri: str) -> Hypervisor:
     """Return the hypervisor: `fake:` in memory, `fake:///path` shared by processes, else libvirt's URI."""
     if uri.startswith("fake:"):
-        from .fake import FakeHypervisor  # noqa: PLC0415
+        from .fake import FakeHypervisor
 
         return FakeHypervisor(uri.removeprefix("fake:").removeprefix("//") or None)
-    from .libvirt_driver import LibvirtHypervisor  # noqa: PLC0415
+    from .libvirt_driver import LibvirtHypervisor
 
     return LibvirtHypervisor(uri)
 
@@ -37,6 +37,6 @@ def open_events(uri: str) -> Events:
     """Return the event source that belongs to `open_hypervisor(uri)`."""
     if uri.startswith("fake:"):
         return _NoEvents()
-    from .libvirt_events import DomainEvents  # noqa: PLC0415
+    from .libvirt_events import DomainEvents
 
     return DomainEvents(uri)

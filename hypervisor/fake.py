@@ -310,9 +310,7 @@ class FakeHypervisor:
             return [disk.path for disk in self._domain(host, uuid).spec.disks]
 
     # --- guest and consoles -----------------------------------------------------------------------------------
-    def agent(
-        self, uuid: UUID, command: str, arguments: dict[str, Any] | None = None, timeout_seconds: int = 5
-    ) -> Any:
+    def agent(self, uuid: UUID, command: str, arguments: dict[str, Any] | None = None, timeout_seconds: int = 5) -> Any:
         with self._call("agent") as host:
             domain = self._domain(host, uuid)
             if domain.state is not DomainState.RUNNING or uuid in host.mute:
@@ -349,7 +347,7 @@ class FakeHypervisor:
             if self._path is None:
                 yield self._host
                 return
-            with open(f"{self._path}.lock", "w") as lock:
+            with self._path.with_suffix(".lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if self._path.exists():
                     self._host = pickle.loads(self._path.read_bytes())  # noqa: S301 - a test's own file
@@ -426,5 +424,17 @@ class FakeHypervisor:
 
 
 _READS = frozenset(
-    {"host", "pool", "volumes", "volume", "addresses", "domains", "domain", "disk_paths", "agent", "screenshot", "open_graphics"}
+    {
+        "host",
+        "pool",
+        "volumes",
+        "volume",
+        "addresses",
+        "domains",
+        "domain",
+        "disk_paths",
+        "agent",
+        "screenshot",
+        "open_graphics",
+    }
 )

@@ -12,7 +12,13 @@ def installation(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """The installation id enters names in libvirt and paths: 8 hex digits and nothing else."""
     if re.fullmatch(r"[0-9a-f]{8}", settings.INSTALLATION_ID):
         return []
-    return [Error("The installation id must be 8 hex digits.", hint="Set SLIPWAY_INSTALLATION_ID.", id="slipway.E001")]
+    return [
+        Error(
+            "The installation id must be 8 hex digits.",
+            hint="Set SLIPWAY_INSTALLATION_ID.",
+            id="slipway.E001",
+        )
+    ]
 
 
 @register(Tags.security)
@@ -20,7 +26,13 @@ def node_name(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """The node's name enters the name of a Celery queue."""
     if re.fullmatch(r"[a-z0-9][a-z0-9-]{0,61}", settings.NODE_NAME):
         return []
-    return [Error("The node's name must be letters, digits and hyphens.", hint="Set SLIPWAY_NODE_NAME.", id="slipway.E002")]
+    return [
+        Error(
+            "The node's name must be letters, digits and hyphens.",
+            hint="Set SLIPWAY_NODE_NAME.",
+            id="slipway.E002",
+        )
+    ]
 
 
 @register(Tags.security, deploy=True)

@@ -92,9 +92,7 @@ def secret_key() -> str:
 
 
 def installation_id() -> str:
-    return str(read("SLIPWAY_INSTALLATION_ID")) or kept(
-        var_dir() / "installation_id", lambda: secrets.token_hex(4)
-    )
+    return str(read("SLIPWAY_INSTALLATION_ID")) or kept(var_dir() / "installation_id", lambda: secrets.token_hex(4))
 
 
 def node_name() -> str:
@@ -134,6 +132,5 @@ def portal_url() -> str:
 
 def gateway_url() -> str:
     return (
-        str(read("SLIPWAY_GATEWAY_URL")).rstrip("/")
-        or f"http://{read('SLIPWAY_HOST')}:{read('SLIPWAY_GATEWAY_PORT')}"
+        str(read("SLIPWAY_GATEWAY_URL")).rstrip("/") or f"http://{read('SLIPWAY_HOST')}:{read('SLIPWAY_GATEWAY_PORT')}"
     )

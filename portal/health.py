@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import redis
-from accounts.models import User
-from accounts.services import authenticate_token
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.models import Count, Min
@@ -18,6 +16,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from accounts.models import User
+from accounts.services import authenticate_token
 from vms.models import ConsoleSession, Node, Operation, VirtualMachine
 from vms.states import LIVE, OperationStatus, is_away
 
@@ -93,15 +93,19 @@ class PortalCollector(Collector):
         age = (now - waiting).total_seconds() if waiting else 0.0
         yield GaugeMetricFamily("slipway_queue_age_seconds", "Age of the oldest operation that nobody claimed.", age)
         taken_over = Operation.objects.filter(attempt__gt=1).count()
-        yield GaugeMetricFamily("slipway_operations_taken_over", "Operations that needed more than one claim.", taken_over)
+        yield GaugeMetricFamily(
+            "slipway_operations_taken_over", "Operations that needed more than one claim.", taken_over
+        )
         live = Operation.objects.filter(status__in=LIVE).count()
         yield GaugeMetricFamily("slipway_operations_live", "Operations that wait or are under way.", live)
         machines = GaugeMetricFamily("slipway_vms", "Machines by what was observed.", labels=["observed_state"])
-        for row in VirtualMachine.objects.order_by().values("observed_state").annotate(n=Count("id")):
-            machines.add_metric([row["observed_state"]], row["n"])
+        for seen in VirtualMachine.objects.order_by().values("observed_state").annotate(n=Count("id")):
+            machines.add_metric([seen["observed_state"]], seen["n"])
         yield machines
         yield GaugeMetricFamily("slipway_consoles_open", "Consoles that are open.", ConsoleSession.objects.count())
-        lag = GaugeMetricFamily("slipway_reconcile_lag_seconds", "Time since a node compared all domains.", labels=["node"])
+        lag = GaugeMetricFamily(
+            "slipway_reconcile_lag_seconds", "Time since a node compared all domains.", labels=["node"]
+        )
         for node in Node.objects.exclude(synced_at=None):
             lag.add_metric([node.name], (now - node.synced_at).total_seconds() if node.synced_at else 0.0)
         yield lag

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 
-from accounts.models import AuditEntry
 from django.conf import settings
 from django.db.models import Count, F, Q, Sum
 from django.utils import timezone
+
+from accounts.models import AuditEntry
 from hypervisor.api import Hypervisor
 from hypervisor.specs import DomainFacts
-
 from vms.models import Node, Operation, VirtualMachine, Volume
 from vms.observer import meaning
 from vms.states import LIVE, OperationKind, OperationStatus
@@ -60,9 +60,13 @@ def no_orphans(view: View) -> Iterator[str]:
     for uuid, facts in view.domains.items():
         if uuid not in known:
             yield f"domain {facts.name} belongs to no machine"
-    if view.node is None:
-        return
-    for pool in view.node.pools.all():
+    if view.node is not None:
+        yield from _stray_files(view, view.node, known)
+        yield from _stray_addresses(view, view.node)
+
+
+def _stray_files(view: View, node: Node, known: dict[str, VirtualMachine]) -> Iterator[str]:
+    for pool in node.pools.all():
         present = {volume.name for volume in view.hypervisor.volumes(pool.name)}
         wanted = {volume.file_name: volume for volume in Volume.objects.filter(pool=pool).select_related("vm")}
         seeds = {f"{uuid}.iso" for uuid in known}
@@ -72,7 +76,10 @@ def no_orphans(view: View) -> Iterator[str]:
             made = volume.vm.failure != "create_failed" and volume.vm.observed_reason != "storage_missing"
             if name not in present and made and str(volume.vm_id) not in view.busy:
                 yield f"disk {name} of machine {volume.vm_id} is missing, and the machine does not say so"
-    for network in view.node.networks.all():
+
+
+def _stray_addresses(view: View, node: Node) -> Iterator[str]:
+    for network in node.networks.all():
         cards = dict(network.nics.values_list("mac", "address"))
         for mac, address in view.hypervisor.addresses(network.name).items():
             if cards.get(mac) != address:

@@ -19,8 +19,10 @@ def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mutab
         if _SECRET_NAME.search(name):
             event[name] = "[cut]"
         elif isinstance(value, str):
-            event[name] = _CONTROL.sub("?", _SECRET_VALUE.sub(r"\1[cut]", value)) if name != "exception" else (
-                _SECRET_VALUE.sub(r"\1[cut]", value)
+            event[name] = (
+                _CONTROL.sub("?", _SECRET_VALUE.sub(r"\1[cut]", value))
+                if name != "exception"
+                else (_SECRET_VALUE.sub(r"\1[cut]", value))
             )
     return event
 

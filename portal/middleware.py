@@ -24,7 +24,7 @@ class _Middleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        if iscoroutinefunction(self):
+        if iscoroutinefunction(self.get_response):
             return self.acall(request)
         response = self.before(request) or self.get_response(request)
         assert isinstance(response, HttpResponseBase)

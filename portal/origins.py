@@ -1,4 +1,4 @@
-"""The Origin check of websockets: exactly one header, exactly one of our origins, or HTTP 403.
+"""The Origin check of web's websockets: exactly one header, exactly one of our origins, or HTTP 403.
 
 Channels' own validators accept a missing Origin and do not compare scheme and port (A3).
 """
@@ -8,22 +8,11 @@ from typing import Any
 
 from django.conf import settings
 
+from accounts.origins import origin_of
+
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-
-
-def origin_of(scope: Scope) -> str | None:
-    """Return the one Origin header; None when there is none; "" when there are several or it is not ASCII."""
-    values = [value for name, value in scope.get("headers", []) if name.lower() == b"origin"]
-    if not values:
-        return None
-    if len(values) > 1:
-        return ""
-    try:
-        return str(values[0].decode("ascii"))
-    except UnicodeDecodeError:
-        return ""
 
 
 class ExactOrigin:

@@ -4,8 +4,8 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 from . import env
-from .csp import CONTENT_SECURITY_POLICY
-from .logs import LOGGING, configure_structlog
+from .csp import CONTENT_SECURITY_POLICY  # noqa: F401 - a setting of django-csp
+from .logs import configure_structlog
 
 BASE_DIR = env.BASE_DIR
 VAR_DIR = env.var_dir()
@@ -50,7 +50,13 @@ PERSONAL_QUOTA = {
 }
 
 # --- Django ----------------------------------------------------------------------------------------------
-ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]", urlsplit(PORTAL_URL).hostname or "", *env.read("SLIPWAY_ALLOWED_HOSTS")]
+ALLOWED_HOSTS = [
+    "127.0.0.1",
+    "localhost",
+    "[::1]",
+    urlsplit(PORTAL_URL).hostname or "",
+    *env.read("SLIPWAY_ALLOWED_HOSTS"),
+]
 INSTALLED_APPS = [
     "portal.apps.PortalConfig",
     "accounts.apps.AccountsConfig",
@@ -101,7 +107,6 @@ TEMPLATES = [
 ]
 DATABASES = {"default": env.database()}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-CONTENT_SECURITY_POLICY = CONTENT_SECURITY_POLICY
 
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = [
@@ -167,7 +172,10 @@ CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
         # the client's 5 s socket timeout would close idle subscriptions
-        "CONFIG": {"hosts": [{"address": REDIS_URL, "socket_timeout": None}], "prefix": f"slipway:{INSTALLATION_ID}"},
+        "CONFIG": {
+            "hosts": [{"address": REDIS_URL, "socket_timeout": None}],
+            "prefix": f"slipway:{INSTALLATION_ID}",
+        },
     },
 }
 CELERY_BROKER_URL = env.celery_broker_url()

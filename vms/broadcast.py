@@ -45,6 +45,7 @@ def _hint_now(group: str, message: dict[str, Any]) -> None:
     layer = get_channel_layer()
 
     async def bell() -> None:
+        assert layer is not None  # settings.CHANNEL_LAYERS
         await layer.group_send(group, message)
         await layer.group_send(STAFF_GROUP, message)
 

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
+
 from hypervisor.api import Hypervisor
 from hypervisor.specs import DomainFacts, DomainState
 

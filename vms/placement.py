@@ -4,11 +4,12 @@ import ipaddress
 import secrets
 from dataclasses import dataclass
 
-from accounts.refusals import Refusal
 from django.conf import settings
 from django.db.models import Q, Sum
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+
+from accounts.refusals import Refusal
 
 from .models import Network, Nic, Node, StoragePool, VirtualMachine
 
@@ -42,7 +43,9 @@ def choose(memory_mib: int) -> Place:
         raise NoRoom(_("No node takes new machines right now. An admin has to look at the nodes."))
     fitting = [node for node in nodes if node.promised + memory_mib <= node.memory_mib * MEMORY_OVERCOMMIT]
     if not fitting:
-        raise NoRoom(_("No node has %(mib)s MiB of memory left. Stop a machine, or try a smaller size.") % {"mib": memory_mib})
+        raise NoRoom(
+            _("No node has %(mib)s MiB of memory left. Stop a machine, or try a smaller size.") % {"mib": memory_mib}
+        )
     for node in sorted(fitting, key=lambda n: n.promised / max(n.memory_mib, 1)):
         pool = max(node.pools.all(), key=lambda p: p.free_bytes, default=None)
         network = next(iter(node.networks.all()), None)

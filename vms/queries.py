@@ -3,19 +3,34 @@
 import base64
 import binascii
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
+from functools import reduce
+from operator import or_
 from typing import Any
 from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from accounts import access
 from accounts.access import Verb
 from accounts.models import Membership, User
 from accounts.refusals import BadInput, NotVisible
-from django.db.models import Count, Prefetch, Q, QuerySet
-from django.utils.translation import gettext_lazy as _
 
 from .models import Flavor, Image, Nic, Operation, VirtualMachine
-from .states import ATTENTION, ATTENTION_IN_PROGRESS, LIVE, Status
+from .states import (
+    ATTENTION,
+    ATTENTION_IN_PROGRESS,
+    ERROR_REASONS,
+    LIVE,
+    DesiredState,
+    OperationKind,
+    Status,
+)
 
 PAGE_LIMIT = 100
 
@@ -111,6 +126,7 @@ def list_vms_for(
     search: str = "",
     rank_filter: str = "",
     project: UUID | None = None,
+    statuses: Collection[str] = (),
     everything: bool = False,
 ) -> Page:
     """Return a page sorted by what needs attention, then by name. BadInput for a cursor that is not ours.
@@ -118,6 +134,9 @@ def list_vms_for(
     Pages are found by key, not by counting: page 200 costs what page 1 does.
     """
     rows = filtered_vms(user, search=search, rank_filter=rank_filter, project=project, everything=everything)
+    if statuses:
+        now = timezone.now()
+        rows = rows.filter(reduce(or_, (has_status(status, now) for status in statuses)))
     limit = max(1, min(limit, PAGE_LIMIT))
     rank, name, pk, backwards = _read_cursor(cursor)
     order = ["attention_rank", "name", "id"]
@@ -144,7 +163,12 @@ def list_vms_for(
 
 
 def filtered_vms(
-    user: User, *, search: str = "", rank_filter: str = "", project: UUID | None = None, everything: bool = False
+    user: User,
+    *,
+    search: str = "",
+    rank_filter: str = "",
+    project: UUID | None = None,
+    everything: bool = False,
 ) -> QuerySet[VirtualMachine]:
     """Return the machines that a list shows, unsorted."""
     rows = visible_vms(user, everything)
@@ -163,6 +187,30 @@ def filtered_vms(
     return rows.distinct() if search else rows
 
 
+def has_status(status: str, now: datetime) -> Q:
+    """Return the condition of rows whose `states.display_status` is this: the same rules, for the database."""
+    creates = Operation.objects.filter(vm=OuterRef("pk"), status__in=LIVE, kind=OperationKind.CREATE)
+    deleted, creating = Q(desired_state=DesiredState.DELETED), Q(Exists(creates))
+    away = Q(node__synced_at=None) | Q(node__synced_at__lt=now - settings.NODE_AWAY_AFTER)
+    broken = (
+        Q(failure__in=("create_failed", "delete_failed"))
+        | Q(observed_reason__in=ERROR_REASONS)
+        | Q(observed_reason="", failure__in=ERROR_REASONS)
+    )
+    seen = ~deleted & ~creating & ~away
+    match status:
+        case Status.DELETING:
+            return deleted & ~Q(failure="delete_failed")
+        case Status.CREATING:
+            return ~deleted & creating
+        case Status.UNKNOWN:
+            return ~deleted & ~creating & away
+        case Status.ERROR:
+            return deleted & Q(failure="delete_failed") | seen & broken
+        case _:
+            return seen & ~broken & Q(observed_state=status)
+
+
 def counts_for(
     user: User, *, search: str = "", project: UUID | None = None, everything: bool = False
 ) -> dict[str, int]:
@@ -170,8 +218,7 @@ def counts_for(
     rows = filtered_vms(user, search=search, project=project, everything=everything)
     by_rank = dict(rows.order_by().values_list("attention_rank").annotate(n=Count("id", distinct=bool(search))))
     counts = {
-        name: sum(n for rank, n in by_rank.items() if low <= rank < high)
-        for name, (low, high) in RANK_FILTERS.items()
+        name: sum(n for rank, n in by_rank.items() if low <= rank < high) for name, (low, high) in RANK_FILTERS.items()
     }
     return counts | {"all": sum(by_rank.values())}
 
@@ -187,8 +234,13 @@ def _read_cursor(cursor: str) -> tuple[int, str, UUID | None, bool]:
     try:
         value: Any = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         rank, name, pk, backwards = value
-        if not (isinstance(rank, int) and 0 <= rank < 1000 and isinstance(name, str) and isinstance(backwards, bool)):
+        if not (isinstance(rank, int) and 0 <= rank < 1000 and _plain(name) and isinstance(backwards, bool)):
             raise ValueError
         return rank, name, UUID(pk), backwards
     except (ValueError, TypeError, AttributeError, binascii.Error):
         raise BadInput({"cursor": [_("This cursor is not one of ours. Start again without it.")]}) from None
+
+
+def _plain(name: Any) -> bool:
+    """Is this text that a database takes? No zero bytes, no halves of a character."""
+    return isinstance(name, str) and name.isprintable()

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from accounts.dimensions import ALLOCATED, RUNNING, Dimension
-from accounts.models import Project, QuotaLimit, User
-from accounts.refusals import QuotaExceeded
 from django.conf import settings
 from django.db.models import Count, Q, QuerySet, Sum
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
+
+from accounts.dimensions import ALLOCATED, RUNNING, Dimension
+from accounts.models import Project, QuotaLimit, User
+from accounts.refusals import QuotaExceeded
 
 from .models import VirtualMachine
 from .states import ACTIVE, DesiredState
@@ -61,13 +62,13 @@ def usage(project: Project, member: User | None = None) -> Amounts:
 def usage_by_project(projects: Iterable[Project]) -> dict[UUID, Amounts]:
     """Return the usage of many projects in one query; a project without machines has zeros."""
     wanted = [project.id for project in projects]
-    found = {
-        row.pop("project"): row
-        for row in VirtualMachine.objects.filter(project__in=wanted)
+    counted = (
+        VirtualMachine.objects.filter(project__in=wanted)
         .order_by()
         .values("project")
         .annotate(**{f"sum_{name}": count for name, count in _aggregates().items()})
-    }
+    )
+    found: dict[UUID, dict[str, Any]] = {row["project"]: dict(row) for row in counted}
     return {
         project: {d: int(found.get(project, {}).get(f"sum_{d}", 0)) for d in Dimension.values} for project in wanted
     }
@@ -78,7 +79,9 @@ def limits(project: Project) -> dict[str, int | None]:
     return limits_of([project])[project.id][0]
 
 
-def limits_of(projects: Iterable[Project]) -> dict[UUID, tuple[dict[str, int | None], dict[str, dict[str, int | None]]]]:
+def limits_of(
+    projects: Iterable[Project],
+) -> dict[UUID, tuple[dict[str, int | None], dict[str, dict[str, int | None]]]]:
     """Return {project id: (limits, {username: its own limits})} for many projects in one query."""
     found: dict[UUID, tuple[dict[str, int | None], dict[str, dict[str, int | None]]]] = {
         project.id: ({d: settings.PERSONAL_QUOTA.get(d) for d in Dimension.values}, {}) for project in projects
@@ -145,9 +148,10 @@ class Shortage:
         unit = _UNIT.get(dimension, "")
         text = ngettext(
             "%(what)s: %(who)s may use %(limit)s and uses %(used)s. This needs %(requested)s, so %(short)s is missing.",
-            "%(what)s: %(who)s may use %(limit)s and uses %(used)s. This needs %(requested)s, so %(short)s are missing.",
+            "%(what)s: %(who)s may use %(limit)s and uses %(used)s. This needs %(requested)s, so %(short)s are missing.",  # noqa: E501
             self.short,
-        ) % {
+        )
+        text %= {
             "what": dimension.label,
             "who": self.scope_name,
             "limit": f"{self.limit}{unit}",
@@ -157,8 +161,10 @@ class Shortage:
         }
         enough = next((free for free in self.frees if free["amount"] >= self.short), None)
         if enough:
-            way = _("Stopping %(name)s would be enough.") if dimension in RUNNING else _(
-                "Deleting %(name)s would be enough."
+            way = (
+                _("Stopping %(name)s would be enough.")
+                if dimension in RUNNING
+                else _("Deleting %(name)s would be enough.")
             )
             text += " " + way % {"name": enough["name"]}
         return text
@@ -203,7 +209,9 @@ def shortages_of(
     return found
 
 
-def _frees(project: Project, member: User | None, dimension: str, short: int, exclude: UUID | None) -> list[dict[str, Any]]:
+def _frees(
+    project: Project, member: User | None, dimension: str, short: int, exclude: UUID | None
+) -> list[dict[str, Any]]:
     """Return up to three machines whose stop (running dimensions) or deletion frees some: the best fit first."""
     rows: QuerySet[VirtualMachine] = VirtualMachine.objects.filter(project=project).exclude(
         desired_state=DesiredState.DELETED
@@ -222,4 +230,17 @@ def _frees(project: Project, member: User | None, dimension: str, short: int, ex
     return [{"vm": str(vm.id), "name": vm.name, "amount": getattr(vm, column)} for vm in chosen]
 
 
-__all__ = ["ALLOCATED", "RUNNING", "Shortage", "limits", "limits_of", "lock", "needs", "needs_running", "require", "shortages_of", "usage", "usage_by_project"]
+__all__ = [
+    "ALLOCATED",
+    "RUNNING",
+    "Shortage",
+    "limits",
+    "limits_of",
+    "lock",
+    "needs",
+    "needs_running",
+    "require",
+    "shortages_of",
+    "usage",
+    "usage_by_project",
+]

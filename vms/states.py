@@ -70,7 +70,12 @@ ACTIVE = (ObservedState.RUNNING, ObservedState.PAUSED)
 OPERATION_TRANSITIONS: dict[str, frozenset[str]] = {
     OperationStatus.PENDING: frozenset({OperationStatus.RUNNING, OperationStatus.CANCELLED, OperationStatus.FAILED}),
     OperationStatus.RUNNING: frozenset(
-        {OperationStatus.PENDING, OperationStatus.SUCCEEDED, OperationStatus.FAILED, OperationStatus.CANCELLED}
+        {
+            OperationStatus.PENDING,
+            OperationStatus.SUCCEEDED,
+            OperationStatus.FAILED,
+            OperationStatus.CANCELLED,
+        }
     ),
     OperationStatus.SUCCEEDED: frozenset(),
     OperationStatus.FAILED: frozenset(),

@@ -10,8 +10,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from . import broadcast, dispatch, observer
+from .following import let_desired_follow
 from .models import ConsoleSession, ConsoleTicket, IdempotencyRecord, Node, Operation, VirtualMachine
-from .services.follow import let_desired_follow
 from .states import ATTENTION, LIVE, OperationKind, OperationStatus, Status, is_away
 
 RING_AT_MOST = 500  # a sweep rings for the oldest; the next one for the rest
@@ -54,14 +54,19 @@ def end_overdue() -> int:
 
 @transaction.atomic
 def _end_overdue(operation: Operation) -> int:
-    vm = VirtualMachine.objects.select_for_update().select_related("node", "project").filter(pk=operation.vm_id).first()
+    vm = VirtualMachine.objects.select_for_update().select_related("node", "project").filter(pk=operation.machine_id).first()
     sentence = _("%(node)s did not carry this out in time. Try again when it is back.") % {"node": operation.node.name}
     changed = (
         Operation.objects.filter(pk=operation.pk, status__in=LIVE, fence=operation.fence)
         .filter(Q(lease_expires_at=None) | Q(lease_expires_at__lte=Now()))
         .update(
-            status=OperationStatus.FAILED, finished_at=Now(), error_code="node_away", error_detail=sentence,
-            fence=F("fence") + 1, lease_owner="", lease_expires_at=None,
+            status=OperationStatus.FAILED,
+            finished_at=Now(),
+            error_code="node_away",
+            error_detail=sentence,
+            fence=F("fence") + 1,
+            lease_owner="",
+            lease_expires_at=None,
         )
     )
     if changed and vm is not None:

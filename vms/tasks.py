@@ -7,6 +7,7 @@ from uuid import UUID
 import structlog
 from celery import shared_task
 from django.conf import settings
+
 from hypervisor.api import Hypervisor
 from hypervisor.factory import open_hypervisor
 
@@ -24,12 +25,12 @@ def local_hypervisor() -> Hypervisor:
 @shared_task(name="vms.run_operation", ignore_result=True)
 def run_operation(operation_id: str) -> None:
     """Carry out one operation. A forged or stale id has no effect: the claim finds nothing."""
-    from .operations import runner  # noqa: PLC0415 - web loads this module's names, and must not load libvirt
+    from .operations import runner
 
     try:
         wanted = UUID(operation_id)
     except (ValueError, TypeError, AttributeError):
-        log.error("forged_operation_id")
+        log.warning("forged_operation_id")
         return
     runner.run(wanted, local_hypervisor())
 

@@ -1,21 +1,23 @@
 """The agent's loop: events give speed, the full comparison gives truth, and the ringing makes up for lost bells."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from functools import partial
 from typing import Protocol
 from uuid import UUID
 
 import structlog
 from asgiref.sync import sync_to_async
 from django.db import close_old_connections, transaction
+
 from hypervisor import errors
 from hypervisor.api import Hypervisor
 from hypervisor.specs import DomainEvent
-
 from vms import observer, sweeps
+from vms.following import let_desired_follow
 from vms.models import Node, Operation, VirtualMachine, Volume
-from vms.services.follow import let_desired_follow
 from vms.states import LIVE
 
 from .reaper import Reaper
@@ -69,16 +71,14 @@ class NodeAgent:
             self._news.clear()
             changed, self._changed = self._changed, set()
             for uuid in changed:
-                if not await self._safely(lambda uuid=uuid: self.observe_domain(uuid)):
+                if not await self._safely(partial(self.observe_domain, uuid)):
                     self._resync.set()
 
     async def _resync_for_ever(self) -> None:
         while True:
             worked = await self._safely(self.resync)
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._resync.wait(), RESYNC_SECONDS if worked else RETRY_SECONDS)
-            except TimeoutError:
-                pass
             self._resync.clear()
 
     async def _ring_for_ever(self) -> None:

@@ -10,10 +10,10 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
+
 from hypervisor import errors
 from hypervisor.api import Hypervisor
 from hypervisor.specs import DomainState
-
 from vms.models import Node, Operation, VirtualMachine
 from vms.states import LIVE, OperationKind, OperationStatus
 
@@ -41,7 +41,9 @@ class Reaper:
         found: dict[str, Remains] = {}
         for facts in self.hypervisor.domains(settings.INSTALLATION_ID):
             if facts.uuid not in known and facts.owner and self._journaled(facts.owner.vm_id):
-                found[f"domain {facts.uuid}"] = Remains(domain=facts.uuid, active=facts.state is not DomainState.STOPPED)
+                found[f"domain {facts.uuid}"] = Remains(
+                    domain=facts.uuid, active=facts.state is not DomainState.STOPPED
+                )
         files = self._deleted_files()
         for pool in self.node.pools.all():
             present = {volume.name for volume in self.hypervisor.volumes(pool.name)}

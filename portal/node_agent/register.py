@@ -7,10 +7,10 @@ import uuid
 from pathlib import Path, PurePosixPath
 
 from django.conf import settings
-from hypervisor.api import Hypervisor
-from hypervisor.specs import HostFacts, NetworkSpec, PoolSpec
 from hypervisor.subnets import free_subnet
 
+from hypervisor.api import Hypervisor
+from hypervisor.specs import HostFacts, NetworkSpec, PoolSpec
 from vms.models import Network, Node, StoragePool
 
 QEMU_USERS = ("libvirt-qemu", "qemu")
@@ -72,7 +72,11 @@ def ensure_pool(node: Node, hypervisor: Hypervisor) -> StoragePool:
     pool, _created = StoragePool.objects.update_or_create(
         node=node,
         name=spec.name,
-        defaults={"path": str(facts.path), "capacity_bytes": facts.capacity_bytes, "free_bytes": facts.free_bytes},
+        defaults={
+            "path": str(facts.path),
+            "capacity_bytes": facts.capacity_bytes,
+            "free_bytes": facts.free_bytes,
+        },
     )
     return pool
 

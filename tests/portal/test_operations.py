@@ -223,7 +223,13 @@ def test_the_database_refuses_a_second_live_operation_I7(world):
     row = request(world, "pause", vm)
     with pytest.raises(IntegrityError), transaction.atomic():
         Operation.objects.create(
-            kind="stop", vm=vm, vm_name=vm.name, project=vm.project, node=vm.node, status="pending", fence=row.fence
+            kind="stop",
+            vm=vm,
+            vm_name=vm.name,
+            project=vm.project,
+            node=vm.node,
+            status="pending",
+            fence=row.fence,
         )
     world.drain()
 
@@ -249,7 +255,7 @@ def test_a_message_that_comes_again_after_the_end_does_nothing_F3(world):
 
 @pytest.mark.parametrize("step", [step.name for step in STEPS["create"]])
 def test_a_create_whose_worker_died_is_finished_by_another_F1(world, monkeypatch, step):
-    """The worker dies before and after each step's effect: BaseException passes through everything, as SIGKILL would."""
+    """The worker dies before and after each step's effect: this passes through everything, as SIGKILL would."""
     for when in ("before", "after"):
         vm = world.vm(f"v-{when}-{step}", drain=False)
         operation = vm.operations.get()

@@ -64,7 +64,12 @@ def test_a_delete_that_failed_does_not_pretend_to_go_on():
 
 def test_trouble_comes_first_and_idle_machines_last():
     def rank(**kwargs):
-        facts = {"desired_state": "running", "observed_state": "running", "reason": "", "node_synced_at": FRESH}
+        facts = {
+            "desired_state": "running",
+            "observed_state": "running",
+            "reason": "",
+            "node_synced_at": FRESH,
+        }
         return attention_rank(Facts(**(facts | kwargs)), NOW, AWAY_AFTER)
 
     order = [

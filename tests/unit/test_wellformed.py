@@ -64,7 +64,8 @@ def test_passwords_have_bounds(password, good):
 
 
 @pytest.mark.parametrize(
-    ("text", "good"), [("#!/bin/sh\n", True), ("x" * 65536, True), ("x" * 65537, False), ("é" * 40000, False), ("\x00", False)]
+    ("text", "good"),
+    [("#!/bin/sh\n", True), ("x" * 65536, True), ("x" * 65537, False), ("é" * 40000, False), ("\x00", False)],
 )
 def test_user_data_is_opaque_and_at_most_64_kib(text, good):
     assert (errors_of(wellformed.check_user_data, text) == {}) is good

@@ -22,7 +22,8 @@ class Flavor(models.Model):
         ordering: ClassVar[list[str]] = ["memory_mib", "vcpus", "disk_gib", "name"]
         constraints: ClassVar[list[Any]] = [
             models.CheckConstraint(
-                condition=models.Q(vcpus__gte=1, memory_mib__gte=64, disk_gib__gte=1), name="flavor_is_a_machine"
+                condition=models.Q(vcpus__gte=1, memory_mib__gte=64, disk_gib__gte=1),
+                name="flavor_is_a_machine",
             )
         ]
 

@@ -24,9 +24,7 @@ class Operation(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     kind = models.CharField(max_length=16, choices=OperationKind)
-    vm = models.ForeignKey(
-        VirtualMachine, models.DO_NOTHING, null=True, db_constraint=False, related_name="operations"
-    )
+    vm = models.ForeignKey(VirtualMachine, models.DO_NOTHING, null=True, db_constraint=False, related_name="operations")
     vm_name = models.CharField(max_length=63)
     project = models.ForeignKey(Project, models.PROTECT, related_name="operations")
     node = models.ForeignKey(Node, models.PROTECT, related_name="operations")
@@ -76,6 +74,12 @@ class Operation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.vm_name}"
+
+    @property
+    def machine_id(self) -> uuid.UUID:
+        """The machine's id, also when its row has gone. The column is nullable only so that joins keep the row."""
+        assert self.vm_id is not None
+        return self.vm_id
 
     @property
     def is_live(self) -> bool:

@@ -70,7 +70,9 @@ class VirtualMachine(models.Model):
         return Facts(
             desired_state=self.desired_state,
             observed_state=self.observed_state,
-            reason=self.failure if self.failure in ("create_failed", "delete_failed") else self.observed_reason or self.failure,
+            reason=self.failure
+            if self.failure in ("create_failed", "delete_failed")
+            else self.observed_reason or self.failure,
             live_kind=live_kind,
             node_synced_at=self.node.synced_at,
         )

@@ -3,6 +3,7 @@
 from pathlib import PurePosixPath
 
 from django.conf import settings
+
 from hypervisor.specs import DiskSpec, DomainSpec, NicSpec, OwnerTag, SeedSpec, VolumeSpec
 
 from ..models import Image, VirtualMachine, Volume
@@ -34,9 +35,7 @@ def serial_socket(vm: VirtualMachine) -> PurePosixPath:
 def volume_spec(volume: Volume) -> VolumeSpec:
     """The machine's disk: an overlay on the image's read-only file, as large as the flavor says."""
     base = image_path(volume.base_image) if volume.base_image else None
-    return VolumeSpec(
-        pool=volume.pool.name, name=volume.file_name, size_bytes=volume.size_gib * GIB, base_path=base
-    )
+    return VolumeSpec(pool=volume.pool.name, name=volume.file_name, size_bytes=volume.size_gib * GIB, base_path=base)
 
 
 def volume_path(volume: Volume) -> PurePosixPath:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
+
 from hypervisor.api import Hypervisor
 from hypervisor.specs import DomainFacts, DomainState
 

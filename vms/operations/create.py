@@ -2,6 +2,7 @@
 
 from django.conf import settings
 from django.utils.translation import gettext as _
+
 from hypervisor.errors import AgentUnavailable
 from hypervisor.specs import DomainState
 
@@ -77,10 +78,13 @@ def agent_answers(ctx: Context) -> bool:
         return True
     except AgentUnavailable:
         if ctx.operation.kind == OperationKind.CREATE and ctx.state() in (
-            None, DomainState.STOPPED, DomainState.CRASHED
+            None,
+            DomainState.STOPPED,
+            DomainState.CRASHED,
         ):
             ctx.observe()
             raise StepFailed(
-                "guest_stopped", _("The guest switched itself off while it booted. Start it and watch its console.")
+                "guest_stopped",
+                _("The guest switched itself off while it booted. Start it and watch its console."),
             ) from None
         return False

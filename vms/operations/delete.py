@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from django.db import transaction
+
 from hypervisor.errors import WrongState
 
 from .. import broadcast
@@ -13,7 +14,7 @@ from .create import volumes_of
 
 
 def ensure_undefined(ctx: Context) -> None:
-    """libvirt knows no such domain."""
+    """Libvirt knows no such domain."""
     if ctx.domain() is not None:
         ctx.guard()
         ctx.hypervisor.undefine(ctx.vm.domain_uuid)

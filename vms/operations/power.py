@@ -2,6 +2,7 @@
 
 from django.conf import settings
 from django.utils.translation import gettext as _
+
 from hypervisor.errors import AgentUnavailable, HypervisorError
 from hypervisor.specs import DomainState
 

@@ -2,6 +2,7 @@
 
 from django.db import transaction
 from django.utils.translation import gettext as _
+
 from hypervisor.specs import DomainState
 
 from ..models import Flavor, Operation, VirtualMachine
@@ -36,7 +37,7 @@ def ensure_redefined(ctx: Context) -> None:
 def undo_size(operation: Operation) -> None:
     """Give back what the request had counted in advance; a disk that did grow keeps its size."""
     before = operation.data.get("before", {})
-    vm = VirtualMachine.objects.select_for_update().filter(pk=operation.vm_id).first()
+    vm = VirtualMachine.objects.select_for_update().filter(pk=operation.machine_id).first()
     if vm is None or not before:
         return
     grown = max((volume.size_gib for volume in vm.volumes.all()), default=0)

@@ -16,12 +16,13 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import override
+
 from hypervisor import errors
 from hypervisor.api import Hypervisor
 
 from .. import broadcast, dispatch, observer
+from ..following import let_desired_follow
 from ..models import Operation, VirtualMachine
-from ..services.follow import let_desired_follow
 from ..states import LIVE, OPERATION_TRANSITIONS, OperationKind, OperationStatus
 from ..steps import Step, steps_of
 from . import resize
@@ -30,12 +31,12 @@ from .handlers import HANDLERS
 from .leases import Lease, claim, keeper, release, worker_name
 
 log = structlog.get_logger(__name__)
-MAX_TRIES = 4  # of one step that fails in a way that might pass; an absent hypervisor is waited for until the deadline
+MAX_TRIES = 4  # of one step that fails in a way that might pass; an absent hypervisor is waited for
 BACKOFF_SECONDS = (1, 2, 5, 10, 20, 30)
 
 
 def run(operation_id: UUID, hypervisor: Hypervisor) -> bool:
-    """Carry an operation as far as it goes now. Returns whether the claim was ours; raises nothing of the hypervisor's."""
+    """Carry an operation as far as it goes now. Returns whether the claim was ours; hypervisor errors end in the row."""
     lease = claim(operation_id, worker_name())
     if lease is None:
         return False
@@ -52,7 +53,7 @@ def run(operation_id: UUID, hypervisor: Hypervisor) -> bool:
 
 def _attempt(lease: Lease, hypervisor: Hypervisor) -> None:
     operation = Operation.objects.select_related("node", "project", "actor").get(pk=lease.operation_id)
-    vm = VirtualMachine.objects.select_related("node", "project", "image").filter(pk=operation.vm_id).first()
+    vm = VirtualMachine.objects.select_related("node", "project", "image").filter(pk=operation.machine_id).first()
     if vm is None:
         _end_without_machine(lease, operation)
         return
@@ -158,7 +159,7 @@ def _end(context: Context, status: str, code: str = "", sentence: str = "", staf
     except errors.HypervisorError as error:  # the observer's next sync will tell; the end must be written now
         log.info("not_observed_at_end", error=error.code)
     with transaction.atomic():
-        vm = VirtualMachine.objects.select_for_update().filter(pk=operation.vm_id).first()
+        vm = VirtualMachine.objects.select_for_update().filter(pk=operation.machine_id).first()
         if not Operation.objects.filter(context.lease.rows()).update(**values):
             return
         if vm is not None:

@@ -1,15 +1,16 @@
 """How every operation begins: under the machine's lock, if its state allows, in the place of what it pre-empts."""
 
+from datetime import timedelta
 from typing import Any
 
-from accounts.actor import Actor
-from accounts.audit import record
-from accounts.refusals import InvalidState, OperationInProgress
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
-from datetime import timedelta
+
+from accounts.actor import Actor
+from accounts.audit import record
+from accounts.refusals import InvalidState, OperationInProgress
 
 from .. import broadcast, dispatch
 from ..models import Operation, VirtualMachine
@@ -58,7 +59,15 @@ def begin(actor: Actor, vm: VirtualMachine, kind: str, **data: Any) -> Operation
     VirtualMachine.objects.filter(pk=vm.pk).update(**changes)
     for name, value in changes.items():
         setattr(vm, name, value)
-    record(actor, f"vm.{kind}", project=vm.project, kind="vm", target=vm.pk, name=vm.name, operation=str(operation.pk))
+    record(
+        actor,
+        f"vm.{kind}",
+        project=vm.project,
+        kind="vm",
+        target=vm.pk,
+        name=vm.name,
+        operation=str(operation.pk),
+    )
     broadcast.vm_changed(vm)
     return operation
 

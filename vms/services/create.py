@@ -4,14 +4,15 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 import bcrypt
+from django.db import IntegrityError, transaction
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
 from accounts.access import Verb, get_project_for
 from accounts.actor import Actor
 from accounts.audit import record
 from accounts.models import Project
 from accounts.refusals import BadInput, InvalidState
-from django.db import IntegrityError, transaction
-from django.utils.functional import Promise
-from django.utils.translation import gettext_lazy as _
 
 from .. import broadcast, placement, quotas
 from ..models import Flavor, Image, Operation, VirtualMachine, Volume
@@ -46,9 +47,11 @@ def request_create(actor: Actor, new: NewVm) -> tuple[VirtualMachine, Operation]
     sealed = seal({"ssh_keys": list(new.ssh_keys), "password_hash": password_hash, "user_data": new.user_data})
     with transaction.atomic():
         quotas.lock(project)
-        if VirtualMachine.objects.filter(project=project, name=new.name).exclude(
-            desired_state=DesiredState.DELETED
-        ).exists():
+        if (
+            VirtualMachine.objects.filter(project=project, name=new.name)
+            .exclude(desired_state=DesiredState.DELETED)
+            .exists()
+        ):
             raise _taken()
         amounts = quotas.needs(flavor.vcpus, flavor.memory_mib, flavor.disk_gib, running=new.start)
         quotas.require(project, actor.who, amounts)
@@ -75,8 +78,15 @@ def request_create(actor: Actor, new: NewVm) -> tuple[VirtualMachine, Operation]
         placement.give_card(vm, place.network)
         operation = journal(actor, vm, OperationKind.CREATE, {"start": new.start})
         record(
-            actor, "vm.create", project=project, kind="vm", target=vm.pk, name=vm.name,
-            image=image.name, flavor=flavor.name, operation=str(operation.pk),
+            actor,
+            "vm.create",
+            project=project,
+            kind="vm",
+            target=vm.pk,
+            name=vm.name,
+            image=image.name,
+            flavor=flavor.name,
+            operation=str(operation.pk),
         )
         broadcast.vm_changed(vm)
     return vm, operation
@@ -118,12 +128,22 @@ def _fits(image: Image, flavor: Flavor, errors: dict[str, list[str | Promise]]) 
     if flavor.disk_gib < image.min_disk_gib:
         errors["flavor"] = [
             _("%(image)s needs a disk of %(needed)s GiB; %(flavor)s has %(has)s. Pick a larger size.")
-            % {"image": image.name, "needed": image.min_disk_gib, "flavor": flavor.name, "has": flavor.disk_gib}
+            % {
+                "image": image.name,
+                "needed": image.min_disk_gib,
+                "flavor": flavor.name,
+                "has": flavor.disk_gib,
+            }
         ]
     elif flavor.memory_mib < image.min_memory_mib:
         errors["flavor"] = [
             _("%(image)s needs %(needed)s MiB of memory; %(flavor)s has %(has)s. Pick a larger size.")
-            % {"image": image.name, "needed": image.min_memory_mib, "flavor": flavor.name, "has": flavor.memory_mib}
+            % {
+                "image": image.name,
+                "needed": image.min_memory_mib,
+                "flavor": flavor.name,
+                "has": flavor.memory_mib,
+            }
         ]
 
 

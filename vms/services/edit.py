@@ -2,13 +2,14 @@
 
 from uuid import UUID
 
+from django.db import IntegrityError, transaction
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
 from accounts.access import Verb
 from accounts.actor import Actor
 from accounts.audit import record
 from accounts.refusals import BadInput, InvalidState
-from django.db import IntegrityError, transaction
-from django.utils.functional import Promise
-from django.utils.translation import gettext_lazy as _
 
 from .. import broadcast
 from ..models import VirtualMachine

@@ -2,37 +2,48 @@
 
 from uuid import UUID
 
-from accounts.access import Verb
-from accounts.actor import Actor
-from accounts.audit import record
-from accounts.refusals import InvalidState
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from accounts.access import Verb
+from accounts.actor import Actor
+from accounts.audit import record
+from accounts.refusals import InvalidState
+
 from .. import broadcast
+from ..following import let_desired_follow
 from ..models import Operation, VirtualMachine
 from ..queries import get_operation_for
 from ..states import CANCELLABLE, LIVE, OperationKind, OperationStatus
-from .follow import let_desired_follow
 
 
 @transaction.atomic
 def request_cancel(actor: Actor, operation_id: UUID | str) -> Operation:
-    """Cancel an operation: at once while nobody works on it, else at its next step. InvalidState when it is too late."""
+    """Cancel an operation: at once while nobody works on it, else at its next step. InvalidState when too late."""
     operation = get_operation_for(actor.who, operation_id, Verb.CHANGE)
     operation = Operation.objects.select_for_update().select_related("node", "project").get(pk=operation.pk)
     if operation.status not in LIVE:
         raise InvalidState(_("This has ended already."), code="ended")
     if operation.kind not in CANCELLABLE:
-        raise InvalidState(_("This cannot be cancelled: stopping half-way would leave the machine broken."), code="not_cancellable")
+        raise InvalidState(
+            _("This cannot be cancelled: stopping half-way would leave the machine broken."),
+            code="not_cancellable",
+        )
     if operation.status == OperationStatus.PENDING and not operation.step:
         _cancel_now(operation)
     else:
         Operation.objects.filter(pk=operation.pk, status__in=LIVE).update(cancel_requested=True)
     operation.refresh_from_db()
-    record(actor, "operation.cancel", project=operation.project, kind="operation", target=operation.pk, name=operation.vm_name)
+    record(
+        actor,
+        "operation.cancel",
+        project=operation.project,
+        kind="operation",
+        target=operation.pk,
+        name=operation.vm_name,
+    )
     broadcast.operation_changed(operation)
     return operation
 
@@ -41,7 +52,7 @@ def _cancel_now(operation: Operation) -> None:
     Operation.objects.filter(pk=operation.pk, status=OperationStatus.PENDING).update(
         status=OperationStatus.CANCELLED, finished_at=Now(), error_code="cancelled", fence=F("fence") + 1
     )
-    vm = VirtualMachine.objects.select_for_update().filter(pk=operation.vm_id).first()
+    vm = VirtualMachine.objects.select_for_update().filter(pk=operation.machine_id).first()
     if vm is None:
         return
     if operation.kind == OperationKind.CREATE:

@@ -2,11 +2,12 @@
 
 from uuid import UUID
 
+from django.db import transaction
+from django.utils.translation import gettext_lazy as _
+
 from accounts.access import Verb
 from accounts.actor import Actor
 from accounts.refusals import BadInput, InvalidState
-from django.db import transaction
-from django.utils.translation import gettext_lazy as _
 
 from .. import quotas
 from ..models import Flavor, Operation, VirtualMachine
@@ -90,7 +91,12 @@ def request_resize(actor: Actor, vm_id: UUID | str, flavor_ref: str) -> Answer:
 
 
 def _size_of(vm: VirtualMachine) -> dict[str, str | int]:
-    return {"flavor": str(vm.flavor_id), "vcpus": vm.vcpus, "memory_mib": vm.memory_mib, "disk_gib": vm.disk_gib}
+    return {
+        "flavor": str(vm.flavor_id),
+        "vcpus": vm.vcpus,
+        "memory_mib": vm.memory_mib,
+        "disk_gib": vm.disk_gib,
+    }
 
 
 def _check_size(vm: VirtualMachine, flavor: Flavor) -> None:

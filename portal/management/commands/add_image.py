@@ -14,7 +14,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from vms.models import Image
 
 KNOWN = {
-    "micro": ("Micro Linux", "Kernel, busybox, SSH and guest agent. Up in seconds: right for a first look and for tests.", 128),
+    "micro": (
+        "Micro Linux",
+        "Kernel, busybox, SSH and guest agent. Up in seconds: right for a first look and for tests.",
+        128,
+    ),
     "debian-12": ("Debian 12", "Debian 12 (bookworm) with cloud-init, systemd and SSH.", 384),
 }
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
-from hypervisor.factory import open_hypervisor
 
+from hypervisor.factory import open_hypervisor
 from portal.invariants import INVARIANTS, Breach, evaluate
 
 

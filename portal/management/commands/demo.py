@@ -9,12 +9,13 @@ from typing import Any
 
 import httpx
 import websockets
-from accounts.actor import Actor
-from accounts.models import User
-from accounts.services import issue_token_for
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
+
+from accounts.actor import Actor
+from accounts.models import User
+from accounts.services import issue_token_for
 
 ENDED = ("succeeded", "failed", "cancelled")
 CONSOLE_BYTES = 12  # "RFB 003.008\n"
@@ -57,7 +58,9 @@ class Command(BaseCommand):
 
     def _look(self, vm: dict[str, Any]) -> None:
         picture = self.http.get(f"vms/{vm['id']}/screenshot")
-        self._say(f"screenshot: {len(picture.content)} bytes" if picture.is_success else f"no screenshot: {picture.text}")
+        self._say(
+            f"screenshot: {len(picture.content)} bytes" if picture.is_success else f"no screenshot: {picture.text}"
+        )
         for kind, wanted in (("vnc", CONSOLE_BYTES), ("serial", 1)):
             ticket = self._call("POST", f"vms/{vm['id']}/console", json={"kind": kind})
             first = asyncio.run(_first_bytes(ticket, wanted))

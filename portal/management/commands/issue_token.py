@@ -3,11 +3,12 @@
 from datetime import timedelta
 from typing import Any
 
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+
 from accounts.actor import Actor
 from accounts.models import User
 from accounts.services import issue_token_for
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.utils import timezone
 
 
 class Command(BaseCommand):
@@ -19,7 +20,9 @@ class Command(BaseCommand):
     def handle(self, *args: Any, username: str, **options: Any) -> None:
         user = User.objects.filter(username=username, is_active=True).first()
         if user is None:
-            known = ", ".join(User.objects.filter(is_active=True).order_by("username").values_list("username", flat=True)[:20])
+            known = ", ".join(
+                User.objects.filter(is_active=True).order_by("username").values_list("username", flat=True)[:20]
+            )
             raise CommandError(f"There is no user {username}. There are: {known}.")
         _token, secret = issue_token_for(
             Actor.system(), user, "command line", expires_at=timezone.now() + timedelta(days=30)

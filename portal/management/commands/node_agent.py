@@ -6,8 +6,8 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand
-from hypervisor.factory import open_events, open_hypervisor
 
+from hypervisor.factory import open_events, open_hypervisor
 from portal.node_agent.agent import NodeAgent
 
 

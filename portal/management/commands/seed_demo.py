@@ -6,13 +6,13 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from accounts.actor import Actor
-from accounts.models import Membership, Project, Role, User
-from accounts.services import create_project, create_user
 from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import transaction
 
+from accounts.actor import Actor
+from accounts.models import Membership, Project, Role, User
+from accounts.services import create_project, create_user
 from vms.models import Flavor
 
 USERS = ("admin", "alice", "bob", "dana", "charlie")
