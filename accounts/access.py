@@ -58,22 +58,21 @@ def projects_of(user: User) -> QuerySet[Project]:
 
 def get_project_for(user: User, ref: str | UUID | None, verb: Verb = Verb.SEE) -> Project:
     """Return the project with this id or name, or the personal one for None; NotVisible, Forbidden."""
-    if ref is None or ref == "":
-        project = Project.objects.filter(personal_of=user).first()
-    else:
-        project = _project(str(ref))
+    project = _project(user, ref)
     if project is None:
         raise NotVisible
     check(user, project.id, verb)
     return project
 
 
-def _project(ref: str) -> Project | None:
+def _project(user: User, ref: str | UUID | None) -> Project | None:
     """Look for an id first: a project that is named like another one's id must not stand before it."""
+    if ref is None or ref == "":
+        return Project.objects.filter(personal_of=user).first()
     uuid = as_uuid(ref)
     found = Project.objects.filter(id=uuid).first() if uuid else None
-    if found is None and ref.isprintable():  # no zero bytes, which a database refuses
-        found = Project.objects.filter(name=ref).first()
+    if found is None and str(ref).isprintable():  # no zero bytes, which a database refuses
+        found = Project.objects.filter(name=str(ref)).first()
     return found
 
 
