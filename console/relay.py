@@ -127,6 +127,8 @@ async def relay(receive: Receive, send: Send, stream: Duplex, cut: asyncio.Futur
 
     The websocket must have been accepted. Whatever is left in the stream when it ends is still delivered.
     """
+    if cut.done():
+        return Ended.CUT
     down = asyncio.ensure_future(_down(stream, send))
     up = asyncio.ensure_future(_up(receive, stream))
     try:

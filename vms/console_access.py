@@ -79,16 +79,14 @@ def redeem(secret: str, *, vm_id: UUID, kind: str, node: str, address: str | Non
     Of any number of callers at once exactly one gets past the conditional update, by the database's clock.
     The user's row is locked, so that two tickets cannot both take the last console that someone may have.
     """
-    rows = ConsoleTicket.objects.filter(
-        secret_hash=hash_of(secret), vm_id=vm_id, kind=kind, vm__node__name=node
-    )
+    rows = ConsoleTicket.objects.filter(secret_hash=hash_of(secret), vm_id=vm_id, kind=kind, vm__node__name=node)
     if not rows.filter(redeemed_at=None, expires_at__gt=Now()).exists():  # most bad tickets cost no write
         raise ConsoleRefused(Refused.BAD_TICKET)
     with transaction.atomic():
         user = User.objects.select_for_update().filter(pk__in=rows.values("user")).first()
-        won = ConsoleTicket.objects.filter(
-            pk__in=rows.values("pk"), redeemed_at=None, expires_at__gt=Now()
-        ).update(redeemed_at=Now())
+        won = ConsoleTicket.objects.filter(pk__in=rows.values("pk"), redeemed_at=None, expires_at__gt=Now()).update(
+            redeemed_at=Now()
+        )
         if user is None or not won:
             raise ConsoleRefused(Refused.BAD_TICKET)
         ticket = rows.get()
@@ -118,9 +116,7 @@ def _register(grant: Grant, user: User, address: str | None) -> None:
     vm = VirtualMachine.objects.select_related("project").get(pk=grant.vm_id)
     _insert([grant])
     actor = Actor(user=user, via="token" if grant.token_id else "session", address=address)
-    record(
-        actor, "console.open", project=vm.project, kind="vm", target=vm.pk, name=vm.name, console=grant.kind
-    )
+    record(actor, "console.open", project=vm.project, kind="vm", target=vm.pk, name=vm.name, console=grant.kind)
 
 
 def _insert(grants: Iterable[Grant]) -> None:
@@ -156,11 +152,7 @@ def verdicts(grants: Collection[Grant]) -> dict[UUID, Refused]:
         came_by = tokens.get(grant.token_id) if grant.token_id else sessions.get(grant.session_key)
         if user is None or not user.is_active or came_by != user.pk:
             return Refused.REVOKED
-        if (
-            vm is None
-            or vm["desired_state"] == DesiredState.DELETED
-            or vm["domain_uuid"] != grant.domain_uuid
-        ):
+        if vm is None or vm["desired_state"] == DesiredState.DELETED or vm["domain_uuid"] != grant.domain_uuid:
             return Refused.GONE
         if not allows(roles.get((user.pk, vm["project_id"])), Verb.CONSOLE, user.is_staff):
             return Refused.REVOKED
@@ -174,9 +166,7 @@ def keep(grants: Collection[Grant]) -> None:
     ids = [grant.session_id for grant in grants]
     if ConsoleSession.objects.filter(pk__in=ids).update(seen_at=Now()) < len(ids):
         there = set(ConsoleSession.objects.filter(pk__in=ids).values_list("pk", flat=True))
-        alive = set(
-            VirtualMachine.objects.filter(pk__in={g.vm_id for g in grants}).values_list("pk", flat=True)
-        )
+        alive = set(VirtualMachine.objects.filter(pk__in={g.vm_id for g in grants}).values_list("pk", flat=True))
         _insert(g for g in grants if g.session_id not in there and g.vm_id in alive)
 
 

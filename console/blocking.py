@@ -1,0 +1,50 @@
+"""Blocking calls, kept off the event loop: the database and the hypervisor each have their own few threads.
+
+A hypervisor that hangs takes its own threads and not those that check permissions.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
+
+from channels.db import database_sync_to_async
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DATABASE_THREADS = 4
+HYPERVISOR_THREADS = 8
+HYPERVISOR_TIMEOUT_SECONDS = 30.0  # past libvirt's own keepalive, which ends a call after 25 s
+
+
+class Blocking:
+    def __init__(self) -> None:
+        self._database = ThreadPoolExecutor(DATABASE_THREADS, "database")
+        self._hypervisor = ThreadPoolExecutor(HYPERVISOR_THREADS, "hypervisor")
+
+    async def database(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run `work` with a database connection of its thread, closed afterwards."""
+        call: Any = database_sync_to_async(work, thread_sensitive=False, executor=self._database)
+        result: R = await call(*args, **kwargs)
+        return result
+
+    async def hypervisor(self, work: Callable[..., R], *args: Any, late: Callable[[R], object] | None = None) -> R:
+        """Run `work`; TimeoutError when it takes too long. `late` is given what it returns after that."""
+        future = asyncio.get_running_loop().run_in_executor(self._hypervisor, work, *args)
+        try:
+            async with asyncio.timeout(HYPERVISOR_TIMEOUT_SECONDS):
+                return await asyncio.shield(future)
+        except (TimeoutError, asyncio.CancelledError):
+            future.add_done_callback(lambda done: _give(done, late))
+            raise
+
+    def close(self) -> None:
+        """Let go of the threads; those that hang are left behind."""
+        self._database.shutdown(wait=False, cancel_futures=True)
+        self._hypervisor.shutdown(wait=False, cancel_futures=True)
+
+
+def _give(done: asyncio.Future[R], late: Callable[[R], object] | None) -> None:
+    if not done.cancelled() and done.exception() is None and late is not None:
+        late(done.result())

@@ -1,0 +1,135 @@
+"""A console from its handshake to its end, as a plain ASGI callable below the gateway's router."""
+
+import asyncio
+import os
+import socket
+from uuid import UUID
+
+import structlog
+from django.db import DatabaseError
+
+from accounts.origins import origin_of
+from hypervisor.api import Hypervisor
+from hypervisor.errors import HypervisorError, NotFound, WrongState
+from hypervisor.specs import DomainState
+from vms import console_access
+from vms.console_access import ConsoleRefused, Grant, Refused
+
+from . import handshake
+from .blocking import Blocking
+from .relay import Duplex, Ended, Message, Receive, Send, Stream, relay
+from .serial_hub import SerialHub
+from .watch import TRY_AGAIN_LATER, Watch
+
+log = structlog.get_logger(__name__)
+SERVICE_RESTART = 1012  # close code: come back with a new ticket
+END_SECONDS = 2.0  # libvirt notices the end of a QEMU up to 1.3 s after its sockets close
+END_POLL_SECONDS = 0.25
+ACTIVE = (DomainState.RUNNING, DomainState.PAUSED)
+
+
+class NoStream(Exception):
+    """The VM's side could not be opened; `code` is the websocket's close code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Consoles:
+    def __init__(self, hypervisor: Hypervisor, serial: SerialHub, watch: Watch, blocking: Blocking) -> None:
+        self._hypervisor = hypervisor
+        self._serial = serial
+        self._watch = watch
+        self._blocking = blocking
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        await receive()  # websocket.connect
+        try:
+            hello = handshake.read_hello(scope)
+            await handshake.check_origin(hello, self._blocking)
+        except handshake.WrongOrigin:
+            log.info("console.wrong_origin", origin=origin_of(scope))
+            await handshake.deny(send)
+            return
+        except DatabaseError:
+            log.exception("console.no_database")
+            await handshake.deny(send)
+            return
+        await handshake.accept(send)
+        await handshake.close(send, await self._redeem_and_serve(hello, receive, send))
+
+    async def _redeem_and_serve(self, hello: handshake.Hello, receive: Receive, send: Send) -> int:
+        try:
+            grant = await handshake.redeem(hello, self._blocking)
+        except ConsoleRefused as refused:
+            log.info("console.refused", why=refused.code.name.lower(), vm=str(hello.vm_id))
+            return refused.code
+        except DatabaseError:
+            log.exception("console.no_database")
+            return TRY_AGAIN_LATER
+        return await self._serve(grant, receive, send)
+
+    async def _serve(self, grant: Grant, receive: Receive, send: Send) -> int:
+        """Carry the console; return the close code to end it with."""
+        console = self._watch.add(grant)
+        try:
+            stream = await self._open(grant)
+            try:
+                ended = await relay(receive, send, stream, console.cut)
+            finally:
+                stream.close()
+            if ended is Ended.CUT:
+                return console.cut.result()
+            return await self._why(grant) if ended is Ended.STREAM else 1000
+        except NoStream as error:
+            return error.code
+        finally:
+            self._watch.remove(grant)
+            await asyncio.shield(self._close(grant))
+
+    async def _close(self, grant: Grant) -> None:
+        try:
+            await self._blocking.database(console_access.close, grant)
+        except DatabaseError:  # the row's age tells
+            log.warning("console.row_left", console=str(grant.session_id))
+
+    async def _open(self, grant: Grant) -> Duplex:
+        if grant.kind == "serial":
+            viewer = await self._serial.view(grant.domain_uuid)
+            if viewer is None:
+                raise NoStream(await self._why(grant))
+            return viewer
+        return await self._open_graphics(grant.domain_uuid)
+
+    async def _open_graphics(self, uuid: UUID) -> Stream:
+        try:
+            descriptor = await self._blocking.hypervisor(self._hypervisor.open_graphics, uuid, late=os.close)
+        except (NotFound, WrongState):
+            raise NoStream(Refused.NOT_RUNNING) from None
+        except (HypervisorError, TimeoutError) as error:
+            log.warning("console.no_graphics", domain=str(uuid), error=repr(error))
+            raise NoStream(TRY_AGAIN_LATER) from None
+        display = socket.socket(fileno=descriptor)
+        display.setblocking(False)
+        loop = asyncio.get_running_loop()
+        _transport, stream = await loop.create_unix_connection(Stream, sock=display)
+        return stream
+
+    async def _why(self, grant: Grant) -> int:
+        """Return the close code for a stream that ended or was not there: what do database and domain say?"""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + END_SECONDS
+        while True:
+            try:
+                refused = await self._blocking.database(console_access.verdicts, [grant])
+                facts = await self._blocking.hypervisor(self._hypervisor.domain, grant.domain_uuid)
+            except (DatabaseError, HypervisorError, TimeoutError):
+                return SERVICE_RESTART
+            if grant.session_id in refused:
+                return refused[grant.session_id]
+            if facts is None or facts.state not in ACTIVE:
+                return Refused.NOT_RUNNING
+            if loop.time() > until:
+                return SERVICE_RESTART
+            await asyncio.sleep(END_POLL_SECONDS)
