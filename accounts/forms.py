@@ -153,9 +153,7 @@ class NewProjectForm(SlipwayForm):
     name = forms.SlugField(
         label=_("Name"), max_length=63, help_text=_("Letters, digits and hyphens."), widget=forms.TextInput(attrs=_MONO)
     )
-    owner = forms.CharField(
-        label=_("Its owner's name"), max_length=150, widget=forms.TextInput(attrs=_MONO)
-    )
+    owner = forms.CharField(label=_("Its owner's name"), max_length=150, widget=forms.TextInput(attrs=_MONO))
 
     def clean_owner(self) -> User:
         """Return the active user of this name."""

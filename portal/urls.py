@@ -1,10 +1,19 @@
 """The URL table of the portal."""
 
-from django.urls import URLPattern, URLResolver, path
+from django.urls import URLPattern, URLResolver, include, path
+from django.views.i18n import set_language
+
+from vms.views.home import home
+from vms.views.quotas import quotas_page
 
 from . import health
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("", home, name="home"),
+    path("vms/", include("vms.urls")),
+    path("quotas/", quotas_page, name="quotas"),
+    path("accounts/", include("accounts.urls")),
+    path("language", set_language, name="set_language"),
     path("healthz", health.healthz, name="healthz"),
     path("healthz/<str:part>", health.healthz, name="healthz-part"),
     path("metrics", health.metrics, name="metrics"),

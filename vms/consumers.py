@@ -3,7 +3,7 @@
 A hint of the channel layer says that something changed. What is sent is read again from the database, for
 this reader, and rendered with the template that made the page.
 
-The browser says what it shows: {"kind": "row" | "tile" | "machine" | "console" | "hint", "ids": [...], "all": bool,
+The browser says what it shows: {"kind": a name in `TEMPLATES` or "hint", "ids": [...], "all": bool,
 "projects": bool} (machines of everybody, for staff; with their projects' names). It gets
 {"type": "fragment", "target", "html"}, {"type": "changed"} (read the page again), {"type": "gone", "vm"}, or
 {"type": "say", "text"} for the end of an operation of its own. Every message bears the server's time.

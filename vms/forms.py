@@ -6,40 +6,10 @@ from django import forms
 from django.forms import BoundField
 from django.utils.translation import gettext_lazy as _
 
+from accounts.forms import PLAIN, SlipwayForm
 from accounts.models import Project
-from accounts.refusals import BadInput
 
 from .models import Flavor, Image, VirtualMachine
-
-
-class SlipwayForm(forms.Form):
-    """A form in our look: every widget gets its class, and errors of a service land at their fields."""
-
-    template_name_label = ""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for field in self.fields.values():
-            widget = field.widget
-            if isinstance(widget, forms.Select):
-                _add_class(widget, "form-select")
-            elif isinstance(widget, forms.CheckboxInput):
-                _add_class(widget, "form-check-input")
-            elif isinstance(widget, (forms.TextInput, forms.Textarea, forms.PasswordInput)):
-                _add_class(widget, "form-control")
-
-    def take(self, refusal: BadInput) -> None:
-        """Put a service's sentences at the fields that they are about."""
-        for name, sentences in refusal.fields.items():
-            for sentence in sentences:
-                self.add_error(name if name in self.fields else None, str(sentence))
-
-
-def _add_class(widget: forms.Widget, name: str) -> None:
-    widget.attrs["class"] = f"{widget.attrs.get('class', '')} {name}".strip()
-
-
-_PLAIN = {"autocomplete": "off", "spellcheck": "false"}
 
 
 class NewVmForm(SlipwayForm):
@@ -50,18 +20,16 @@ class NewVmForm(SlipwayForm):
         label=_("Name"),
         max_length=63,
         help_text=_("Also its host name: small letters, digits and hyphens, a letter first."),
-        widget=forms.TextInput(attrs={**_PLAIN, "class": "sw-mono", "autofocus": True}),
+        widget=forms.TextInput(attrs={**PLAIN, "class": "sw-mono", "autofocus": True}),
     )
-    project = forms.ChoiceField(
-        label=_("Project"), help_text=_("Whose quota it uses, and who else may see it.")
-    )
+    project = forms.ChoiceField(label=_("Project"), help_text=_("Whose quota it uses, and who else may see it."))
     image = forms.CharField(label=_("Image"), error_messages={"required": _("Pick an image.")})
     flavor = forms.CharField(label=_("Size"), error_messages={"required": _("Pick a size.")})
     description = forms.CharField(label=_("Description"), required=False, max_length=500)
     ssh_keys = forms.CharField(
         label=_("Public keys, one a line"),
         required=False,
-        widget=forms.Textarea(attrs={**_PLAIN, "rows": 3, "placeholder": "ssh-ed25519 AAAA..."}),
+        widget=forms.Textarea(attrs={**PLAIN, "rows": 3, "placeholder": "ssh-ed25519 AAAA..."}),
     )
     password = forms.CharField(
         label=_("Console password"),
@@ -73,10 +41,8 @@ class NewVmForm(SlipwayForm):
         label=_("User data"),
         required=False,
         strip=False,
-        help_text=_(
-            "Starts with #cloud-config or #!. At most 64 KiB. No secrets: the guest keeps it readable."
-        ),
-        widget=forms.Textarea(attrs={**_PLAIN, "rows": 6, "placeholder": "#cloud-config\npackages: [git]"}),
+        help_text=_("Starts with #cloud-config or #!. At most 64 KiB. No secrets: the guest keeps it readable."),
+        widget=forms.Textarea(attrs={**PLAIN, "rows": 6, "placeholder": "#cloud-config\npackages: [git]"}),
     )
     start = forms.BooleanField(label=_("Start it when it is ready"), required=False, initial=True)
 
@@ -107,7 +73,7 @@ class EditForm(SlipwayForm):
         label=_("Name"),
         max_length=63,
         help_text=_("The host name inside the guest stays as it is."),
-        widget=forms.TextInput(attrs={**_PLAIN, "class": "sw-mono", "autofocus": True}),
+        widget=forms.TextInput(attrs={**PLAIN, "class": "sw-mono", "autofocus": True}),
     )
     description = forms.CharField(
         label=_("Description"), required=False, max_length=500, widget=forms.Textarea(attrs={"rows": 2})
@@ -124,7 +90,7 @@ class ConfirmNameForm(SlipwayForm):
     """The machine's name, typed before it is lost for good."""
 
     sure = forms.CharField(
-        required=False, widget=forms.TextInput(attrs={**_PLAIN, "class": "sw-mono", "autofocus": True})
+        required=False, widget=forms.TextInput(attrs={**PLAIN, "class": "sw-mono", "autofocus": True})
     )
 
     def __init__(self, *args: Any, vm: VirtualMachine, **kwargs: Any) -> None:
