@@ -21,6 +21,21 @@ RESET = "\x1b[0m"
 COLOURED = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
+def readable(line: str) -> tuple[str, str]:
+    """Return (level, text) of a log line: the event and its fields of a structured one, any other as it is."""
+    try:
+        entry = json.loads(line) if line.startswith("{") else None
+    except ValueError:
+        entry = None
+    if not isinstance(entry, dict):
+        return "info", line
+    fields = " ".join(f"{key}={value}" for key, value in entry.items() if key not in HIDDEN_FIELDS)
+    text = f"{entry.get('event', '')} {fields}".rstrip()
+    if entry.get("exception"):
+        text += "\n" + entry["exception"]
+    return entry.get("level", "info"), text
+
+
 def shorten(name: str, line: str) -> str | None:
     """Return what a person wants to read of one log line, or None."""
     level = "info"
@@ -31,16 +46,8 @@ def shorten(name: str, line: str) -> str | None:
         if not news:
             return None
         level, line = ("warning" if news[1] else "info"), news[1] or news[2]
-    elif line.startswith("{"):
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            entry = {"event": line}
-        level = entry.get("level", "info")
-        fields = " ".join(f"{key}={value}" for key, value in entry.items() if key not in HIDDEN_FIELDS)
-        line = f"{entry.get('event', '')} {fields}".rstrip()
-        if entry.get("exception"):
-            line += "\n" + entry["exception"]
+    else:
+        level, line = readable(line)
     if not line.strip():
         return None
     colour = COLOURS.get(level, "") if COLOURED else ""

@@ -61,6 +61,7 @@ logfile_backups=1
 childlogdir=$LOGS
 umask=022
 user=root
+environment=PYTHONWARNINGS="ignore::UserWarning:celery.platforms"
 
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
@@ -72,7 +73,7 @@ EOF
     program node-agent 1 "$PYTHON manage.py node_agent"
     program node-worker 3 "$celery -Q node.$NODE -n node@%%h -c 16"
     program worker 3 "$celery -Q default -n default@%%h -c 4 -B -s $RUN/beat-schedule"
-    program gateway 1 "$uvicorn console.asgi:application --port $GATEWAY_PORT $asgi"
+    program gateway 1 "$uvicorn console.asgi:application --port $GATEWAY_PORT $asgi --ws console.websocket:ConsoleSocket"
     program web 1 "$uvicorn portal.asgi:application --port $PORT $asgi"
     # one group, so that all are told to stop at the same time; Redis stops after them
     printf '\n[group:slipway]\nprograms=node-agent,node-worker,worker,gateway,web\npriority=999\n'

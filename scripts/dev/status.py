@@ -36,9 +36,7 @@ def main() -> None:
         print(describe(process))
         if process.state != "RUNNING":
             last = process.last_lines(1)
-            wrong.append(
-                f"{process.name} does not run; its log ({process.log}) ends: {last[0] if last else 'empty'}"
-            )
+            wrong.append(f"{process.name} does not run; its log ({process.log}) ends: {last[0] if last else 'empty'}")
     if sick := healthy(url):
         wrong.append(sick)
     for sentence in wrong:

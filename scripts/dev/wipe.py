@@ -34,6 +34,13 @@ def remove(item: Any, *undefine_arguments: Any) -> None:
     quietly(item.undefine if not undefine_arguments else item.undefineFlags, *undefine_arguments)
 
 
+def pattern_of(installation: str) -> re.Pattern[str]:
+    """Return what the names of an installation look like; SystemExit for an id that is none."""
+    if not re.fullmatch(r"[0-9a-f]{8}", installation):
+        sys.exit(f"{installation!r} is no installation id")
+    return re.compile(rf"(sw|slipway)-{installation}(-|$)")
+
+
 def ours(items: Iterable[Any], pattern: re.Pattern[str]) -> list[Any]:
     """Return the objects whose name is of this installation."""
     return [item for item in items if pattern.match(item.name())]
@@ -42,11 +49,9 @@ def ours(items: Iterable[Any], pattern: re.Pattern[str]) -> list[Any]:
 def main() -> None:
     """Delete everything, then fail if anything of it is still there."""
     installation, uri = sys.argv[1:]
-    if not re.fullmatch(r"[0-9a-f]{8}", installation):
-        sys.exit(f"{installation!r} is no installation id")
+    pattern = pattern_of(installation)
     libvirt.registerErrorHandler(lambda *_: None, None)
     connection = libvirt.open(uri)
-    pattern = re.compile(rf"(sw|slipway)-{installation}(-|$)")
     for domain in ours(connection.listAllDomains(), pattern):
         remove(domain, DOMAIN_FLAGS)
     listings = (
