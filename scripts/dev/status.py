@@ -5,6 +5,7 @@ Usage: status.py SUPERVISOR_SOCKET HEALTHZ_URL. Exit 1 when something is wrong.
 
 import sys
 
+from follow import readable
 from supervision import Process, processes
 from wait_ready import healthy
 
@@ -35,8 +36,8 @@ def main() -> None:
     for process in now:
         print(describe(process))
         if process.state != "RUNNING":
-            last = process.last_lines(1)
-            wrong.append(f"{process.name} does not run; its log ({process.log}) ends: {last[0] if last else 'empty'}")
+            _level, last = readable((process.last_lines(1) or ["(empty)"])[0])
+            wrong.append(f"{process.name} does not run; its log ({process.log}) ends: {last}")
     if sick := healthy(url):
         wrong.append(sick)
     for sentence in wrong:
