@@ -9,7 +9,7 @@ from .logs import configure_structlog
 
 BASE_DIR = env.BASE_DIR
 VAR_DIR = env.var_dir()
-VAR_DIR.mkdir(parents=True, exist_ok=True)
+VAR_DIR.joinpath("static").mkdir(parents=True, exist_ok=True)  # WhiteNoise looks there too
 
 DEBUG = env.read("SLIPWAY_DEBUG")
 SECRET_KEY = env.secret_key()
