@@ -128,7 +128,7 @@ start_portal() {
   rm -f "$RUN/supervisor.sock"
   setsid "$VENV/bin/supervisord" -c "$RUN/supervisord.conf"
   if ! wait_for_portal; then
-    supervisorctl shutdown # half a portal is of no use
+    stop_portal # half a portal is of no use
     return 1
   fi
   note "$was"
