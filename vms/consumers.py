@@ -3,8 +3,9 @@
 A hint of the channel layer says that something changed. What is sent is read again from the database, for
 this reader, and rendered with the template that made the page.
 
-The browser says what it shows: {"kind": a name in `TEMPLATES` or "hint", "ids": [...], "all": bool,
-"projects": bool} (machines of everybody, for staff; with their projects' names). It gets
+The browser says what it shows: {"kind": a name in `TEMPLATES` or "hint", "shown": {id: version},
+"all": bool, "projects": bool} (machines of everybody, for staff; with their projects' names). What has changed
+since those versions is sent at once, so nothing is missed between the page and the socket. It gets
 {"type": "fragment", "target", "html"}, {"type": "changed"} (read the page again), {"type": "gone", "vm"}, or
 {"type": "say", "text"} for the end of an operation of its own. Every message bears the server's time.
 """
@@ -27,7 +28,7 @@ from accounts.refusals import NotVisible
 from accounts.services import session_is_live
 
 from .broadcast import STAFF_GROUP, project_group
-from .models import Operation
+from .models import Operation, VirtualMachine
 from .presenting.fragments import TEMPLATES, Fragment, render
 from .presenting.sentences import CAME_TRUE, FAILED
 from .queries import project_ids_of
@@ -77,9 +78,7 @@ class StatusConsumer(AsyncJsonWebsocketConsumer):
             with contextlib.suppress(asyncio.CancelledError):
                 await self.sender
 
-    async def receive(
-        self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any
-    ) -> None:
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any) -> None:
         """Take small JSON objects only; anything else ends the connection."""
         if not text_data or len(text_data) > LONGEST_MESSAGE:
             await self.close(1009)
@@ -94,16 +93,19 @@ class StatusConsumer(AsyncJsonWebsocketConsumer):
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
         """Note what the page shows now."""
-        kind, ids = content.get("kind"), content.get("ids")
-        self.kind = kind if kind in TEMPLATES else "hint"
-        self.shown = (
-            {i for i in ids[:WATCHED_AT_MOST] if isinstance(i, str)} if isinstance(ids, list) else set()
-        )
+        kind, shown = content.get("kind"), content.get("shown")
+        self.kind = kind if isinstance(kind, str) and kind in TEMPLATES else "hint"
+        versions = dict(list(shown.items())[:WATCHED_AT_MOST]) if isinstance(shown, dict) else {}
+        self.shown = set(versions)
         self.context = {"show_project": content.get("projects") is True}
         everything = content.get("all") is True and self.user.is_staff
         if everything != self.everything:
             self.everything = everything
             await self._join()
+        stale = await database_sync_to_async(_changed_since)(versions)
+        if stale:
+            self.changed |= stale
+            self.news.set()
 
     async def hint(self, message: dict[str, Any]) -> None:
         """Collect a hint of the channel layer; never waits, so that the layer's queue cannot grow."""
@@ -118,9 +120,7 @@ class StatusConsumer(AsyncJsonWebsocketConsumer):
 
     async def _join(self) -> None:
         """Join the groups of the reader's projects, and that of staff while a page shows everybody's."""
-        wanted = {
-            project_group(project) for project in await database_sync_to_async(project_ids_of)(self.user)
-        }
+        wanted = {project_group(project) for project in await database_sync_to_async(project_ids_of)(self.user)}
         if self.everything:
             wanted.add(STAFF_GROUP)
         for group in wanted - self.groups_joined:
@@ -190,6 +190,13 @@ class StatusConsumer(AsyncJsonWebsocketConsumer):
         session = self.scope.get("session")
         key = str(session.session_key or "") if session is not None else ""
         return await database_sync_to_async(session_is_live)(key, user.pk)
+
+
+def _changed_since(versions: Mapping[str, object]) -> set[str]:
+    """Return which machines are no longer as the page shows them; who may see them is asked when they are sent."""
+    known = {found: seen for one, seen in versions.items() if (found := as_uuid(one))}
+    now = dict(VirtualMachine.objects.filter(pk__in=known).values_list("pk", "version"))
+    return {str(pk) for pk, seen in known.items() if now.get(pk) != seen}
 
 
 def _outcome(operation: Operation) -> str:

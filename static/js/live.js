@@ -24,6 +24,7 @@ let timer = 0;
 let bannerTimer = 0;
 let lastReread = 0;
 let rereadTimer = 0;
+let told = ""; // what the server was last told
 
 const root = () => $("[data-live]") ?? $("#main");
 
@@ -72,24 +73,33 @@ export function rereadSoon() {
   }, wait);
 }
 
+/* The machines of this page and the versions that it shows. */
+function shown(main) {
+  const elements = main.matches("[data-vm]") ? [main] : $$("[data-vm]", main);
+  return Object.fromEntries(elements.map((e) => [e.dataset.vm, Number(e.dataset.version)]));
+}
+
 function wants() {
   const main = root();
   const kind = main?.dataset.live;
   const all = main?.dataset.all !== undefined;
   const projects = main?.dataset.projects !== undefined;
   if (!kind) return null;
-  if (kind === "machine" || kind === "console") return { kind, ids: [main.dataset.vm], all };
+  if (kind === "machine" || kind === "console") return { kind, shown: shown(main), all };
   if (kind === "rows") {
-    const ids = $$("[data-vm]", main).map((element) => element.dataset.vm);
-    return { kind: main.dataset.view === "cards" ? "tile" : "row", ids, all, projects };
+    return { kind: main.dataset.view === "cards" ? "tile" : "row", shown: shown(main), all, projects };
   }
-  return { kind: "hint", ids: [], all };
+  return { kind: "hint", shown: shown(main), all };
 }
 
-/** Tell the server what this page shows now. */
+/** Tell the server what this page shows now, if that is news. */
 export function watch() {
   const wish = wants();
-  if (wish && socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(wish));
+  if (!wish || socket?.readyState !== WebSocket.OPEN) return;
+  const subject = JSON.stringify([wish.kind, Object.keys(wish.shown).sort()]);
+  if (subject === told) return;
+  told = subject;
+  socket.send(JSON.stringify(wish));
 }
 
 const handlers = {
@@ -133,6 +143,7 @@ function hideLost() {
 
 async function onOpen() {
   clearTimeout(bannerTimer);
+  told = "";
   const again = attempts > 0;
   attempts = 0;
   if (again) await reread().catch(() => {});

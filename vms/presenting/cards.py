@@ -110,20 +110,13 @@ class VmCard:
         live_kind = self.live.kind if self.live else ""
         legal = {kind for kind in OperationKind if may_begin(kind, self.vm.observed_state, live_kind)}
         if self.reason == "create_failed":
-            legal.discard(
-                OperationKind.START
-            )  # there is no whole machine to start: the create is tried again
+            legal.discard(OperationKind.START)  # there is no whole machine to start: the create is tried again
         return frozenset() if self.status == Status.DELETING else frozenset(legal)
 
     @property
     def main_verb(self) -> Button | None:
         """The button that fits the moment."""
-        if (
-            self.live
-            and OperationCard(self.live).may_cancel
-            and self.live.kind in _PLAIN_CANCEL
-            and self.may_change
-        ):
+        if self.live and OperationCard(self.live).may_cancel and self.live.kind in _PLAIN_CANCEL and self.may_change:
             return cancel_button(self.live.id)
         if self.retry:
             return self.retry
@@ -132,9 +125,7 @@ class VmCard:
     @property
     def menu_verbs(self) -> list[Button]:
         """The other buttons."""
-        return more_verbs(
-            self.vm.id, self.verbs, may_change=self.may_change and self.status != Status.DELETING
-        )
+        return more_verbs(self.vm.id, self.verbs, may_change=self.may_change and self.status != Status.DELETING)
 
     @property
     def power_menu(self) -> list[Button]:

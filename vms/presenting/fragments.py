@@ -59,9 +59,7 @@ def machine_context(user: User, vm: VirtualMachine) -> dict[str, Any]:
     """Return what one machine's page shows."""
     role = roles_of(user).get(vm.project_id)
     past = list(
-        Operation.objects.filter(vm=vm)
-        .select_related("actor", "node")
-        .order_by("-created_at")[:SHOWN_ACTIVITY]
+        Operation.objects.filter(vm=vm).select_related("actor", "node").order_by("-created_at")[:SHOWN_ACTIVITY]
     )
     last = past[0] if past else None
     lives: list[Operation] = vm.live_operations  # type: ignore[attr-defined]

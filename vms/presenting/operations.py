@@ -91,9 +91,7 @@ class OperationCard:
         took = dict(operation.step_times)
         lines = []
         if operation.kind == OperationKind.CREATE:
-            lines.append(
-                StepLine("done", _("Quota reserved, placed on %(node)s") % {"node": operation.node.name})
-            )
+            lines.append(StepLine("done", _("Quota reserved, placed on %(node)s") % {"node": operation.node.name}))
         for index, step in enumerate(found):
             if operation.status == OperationStatus.SUCCEEDED or index < at:
                 lines.append(StepLine("done", step.done, took.get(step.name)))
@@ -125,8 +123,7 @@ class OperationCard:
         states = [line.state for line in self.steps]
         width = (_BAR_WIDTH - _GAP * (len(states) - 1)) / len(states)
         return [
-            Segment(kinds[state], f"{index * (width + _GAP):.1f}", f"{width:.1f}")
-            for index, state in enumerate(states)
+            Segment(kinds[state], f"{index * (width + _GAP):.1f}", f"{width:.1f}") for index, state in enumerate(states)
         ]
 
     @property

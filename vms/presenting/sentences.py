@@ -20,17 +20,11 @@ REASONS: dict[str, tuple[str | Promise, str | Promise]] = {
     ),
     "storage_missing": (
         _("A disk of this machine is missing"),
-        _(
-            "The file is not in its storage pool. It does not start until staff have put it back. It can be "
-            "deleted."
-        ),
+        _("The file is not in its storage pool. It does not start until staff have put it back. It can be deleted."),
     ),
     "domain_missing": (
         _("The node no longer knows this machine"),
-        _(
-            "Somebody removed it outside of Slipway. Its disk may still be there: ask staff before you "
-            "delete it."
-        ),
+        _("Somebody removed it outside of Slipway. Its disk may still be there: ask staff before you delete it."),
     ),
     "create_failed": (
         _("It could not be created"),

@@ -45,8 +45,7 @@ def _sentence(short: Mapping[str, Any], who: str) -> str:
         return amount(short["dimension"], short[key])
 
     text = _(
-        "%(what)s: %(who)s may use %(limit)s and uses %(used)s. "
-        "This needs %(requested)s, so %(short)s are missing."
+        "%(what)s: %(who)s may use %(limit)s and uses %(used)s. This needs %(requested)s, so %(short)s are missing."
     )
     return text % {
         "what": label(short["dimension"]),

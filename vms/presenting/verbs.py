@@ -42,9 +42,7 @@ def _power(vm_id: UUID, kind: str, label: str | Promise, icon: str, key: str = "
 def main_verb(vm_id: UUID, verbs: Collection[str], live_kind: str) -> Button | None:
     """The one verb that fits the moment: start, stop, go on, or force off once a stop is under way."""
     if live_kind in (OperationKind.STOP, OperationKind.REBOOT) and OperationKind.FORCE_OFF in verbs:
-        return Button(
-            reverse("vms:force-off", args=[vm_id]), _("Force off"), "power", "s", dialog=True, bad=True
-        )
+        return Button(reverse("vms:force-off", args=[vm_id]), _("Force off"), "power", "s", dialog=True, bad=True)
     if OperationKind.STOP in verbs:
         return _power(vm_id, OperationKind.STOP, _("Stop"), "stop", "s")
     if OperationKind.RESUME in verbs:
@@ -66,9 +64,7 @@ def more_verbs(vm_id: UUID, verbs: Collection[str], *, may_change: bool) -> list
     if may_change:
         found.append(Button(reverse("vms:edit", args=[vm_id]), _("Rename or describe"), "edit", dialog=True))
     if OperationKind.FORCE_OFF in verbs:
-        found.append(
-            Button(reverse("vms:force-off", args=[vm_id]), _("Force off"), "power", dialog=True, bad=True)
-        )
+        found.append(Button(reverse("vms:force-off", args=[vm_id]), _("Force off"), "power", dialog=True, bad=True))
     if OperationKind.DELETE in verbs:
         found.append(delete_button(vm_id, _("Delete")))
     return found

@@ -74,9 +74,7 @@ def bar(gauge: Gauge, classes: str = "") -> SafeString:
         '<rect class="{}" x="{}" width="{}" height="100%"/>',
         ((part.kind, part.start, part.width) for part in gauge.parts),
     )
-    return format_html(
-        '<svg class="sw-bar {}" role="img" aria-label="{}">{}</svg>', classes, gauge.spoken, pieces
-    )
+    return format_html('<svg class="sw-bar {}" role="img" aria-label="{}">{}</svg>', classes, gauge.spoken, pieces)
 
 
 @register.inclusion_tag("fragments/gauge.html")
@@ -91,9 +89,7 @@ def avatar(name: str, classes: str = "") -> SafeString:
     words = [word for word in name.replace("_", "-").replace(".", "-").split("-") if word]
     letters = (words[0][0] + words[1][0] if len(words) > 1 else name[:2]).upper()
     face = _FACES[sum(name.encode()) % len(_FACES)]
-    return format_html(
-        '<span class="sw-ava {} {}" data-i="{}" aria-hidden="true"></span>', face, classes, letters
-    )
+    return format_html('<span class="sw-ava {} {}" data-i="{}" aria-hidden="true"></span>', face, classes, letters)
 
 
 @register.simple_tag
@@ -119,18 +115,14 @@ def clock(moment: datetime | None, style: str = "auto") -> SafeString:
 def since(moment: datetime) -> SafeString:
     """Return a duration that counts up in the page."""
     seconds = max(0, int((timezone.now() - moment).total_seconds()))
-    return format_html(
-        '<sw-since at="{}">{}\u00a0s</sw-since>', moment.isoformat(timespec="milliseconds"), seconds
-    )
+    return format_html('<sw-since at="{}">{}\u00a0s</sw-since>', moment.isoformat(timespec="milliseconds"), seconds)
 
 
 @register.simple_tag
 def until(moment: datetime) -> SafeString:
     """Return a duration that counts down in the page."""
     seconds = max(0, int((moment - timezone.now()).total_seconds()))
-    return format_html(
-        '<sw-until at="{}">{}\u00a0s</sw-until>', moment.isoformat(timespec="milliseconds"), seconds
-    )
+    return format_html('<sw-until at="{}">{}\u00a0s</sw-until>', moment.isoformat(timespec="milliseconds"), seconds)
 
 
 @register.filter
@@ -192,8 +184,5 @@ def language_buttons() -> SafeString:
     return format_html_join(
         "",
         '<button form="tongue" name="language" value="{}" lang="{}">{} {}</button>',
-        (
-            (info["code"], info["code"], icon("globe", "s"), info["name_local"].capitalize())
-            for info in others
-        ),
+        ((info["code"], info["code"], icon("globe", "s"), info["name_local"].capitalize()) for info in others),
     )

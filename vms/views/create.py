@@ -26,9 +26,7 @@ from ..presenting.gauges import Gauge, gauges
 from ..presenting.shortages import Shortfall, shortfall
 from ..states import OperationKind
 
-_MADE = (
-    "made"  # in the session: what a form's one-time key has made, so that sending it twice makes one machine
-)
+_MADE = "made"  # in the session: what a form's one-time key has made, so that sending it twice makes one machine
 _MADE_KEPT = 20
 
 

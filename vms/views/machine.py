@@ -69,9 +69,7 @@ def again(request: HttpRequest, vm_id: UUID) -> HttpResponseBase:
     return answer(request, _("Trying again to create %(name)s.") % {"name": vm.name})
 
 
-def ask(
-    request: HttpRequest, template: str, vm: VirtualMachine, status: int = 200, **context: Any
-) -> HttpResponse:
+def ask(request: HttpRequest, template: str, vm: VirtualMachine, status: int = 200, **context: Any) -> HttpResponse:
     """Show a question: alone for a script, which puts it into a dialog, else as a page of its own."""
     context |= {"vm": vm, "ask": template, "back": reverse("vms:detail", args=[vm.pk])}
     return render(request, template if by_script(request) else "vms/ask_page.html", context, status=status)

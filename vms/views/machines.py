@@ -17,6 +17,7 @@ from accounts.refusals import BadInput, Refusal
 from .. import queries, services
 from ..context import chosen_project
 from ..presenting.fragments import cards_for
+from ..states import ACTIVE
 
 PAGE_SIZE = 50
 SELECTABLE = 100
@@ -117,25 +118,25 @@ def _bulk_sentence(verb: str, n: int) -> str:
     if verb == "start":
         return ngettext("%(n)s machine starts.", "%(n)s machines start.", n) % {"n": n}
     if verb == "stop":
-        return ngettext(
-            "%(n)s machine is asked to shut down.", "%(n)s machines are asked to shut down.", n
-        ) % {"n": n}
+        return ngettext("%(n)s machine is asked to shut down.", "%(n)s machines are asked to shut down.", n) % {"n": n}
     return ngettext("%(n)s machine is being deleted.", "%(n)s machines are being deleted.", n) % {"n": n}
 
 
 @page
 def bulk_delete(request: HttpRequest) -> HttpResponseBase:
     """Ask before several machines are lost for good: their number is typed."""
-    if request.method == "POST":
-        return bulk(request, "delete")
-    wanted = _selected(request)
-    rows = queries.with_details(queries.visible_vms(reader(request)).filter(pk__in=wanted).order_by("name"))
+    rows = queries.visible_vms(reader(request)).filter(pk__in=_selected(request)).order_by("name")
     vms = list(rows)
+    typed = request.POST.get("sure", "").strip()
+    if request.method == "POST" and typed == str(len(vms)):
+        return bulk(request, "delete")
     context = {
         "vms": vms,
-        "running": sum(vm.observed_state == "running" for vm in vms),
+        "running": sum(vm.observed_state in ACTIVE for vm in vms),
         "disk_gib": sum(vm.disk_gib for vm in vms),
         "heading": ngettext("Delete %(n)s machine?", "Delete %(n)s machines?", len(vms)) % {"n": len(vms)},
+        "wrong": request.method == "POST",
+        "ask": "vms/ask_bulk_delete.html",
     }
-    template = "vms/ask_bulk_delete.html" if by_script(request) else "vms/ask_page.html"
-    return render(request, template, {**context, "ask": "vms/ask_bulk_delete.html"})
+    template = context["ask"] if by_script(request) else "vms/ask_page.html"
+    return render(request, str(template), context, status=422 if context["wrong"] else 200)

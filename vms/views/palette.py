@@ -47,7 +47,5 @@ def _verbs(card: VmCard) -> list[dict[str, Any]]:
     for verb in [card.main_verb, *card.menu_verbs]:
         if verb is not None:
             where = {"href": verb.url, "dialog": True} if verb.dialog else {"post": verb.url}
-            found.append(
-                {"group": "do", "icon": verb.icon or "right", "text": f"{verb.label}: {name}", **where}
-            )
+            found.append({"group": "do", "icon": verb.icon or "right", "text": f"{verb.label}: {name}", **where})
     return found
