@@ -6,6 +6,7 @@ Nothing here reaches the hypervisor: an operation is journaled, and the machine'
 from .consoles import request_console
 from .create import NewVm, request_create, request_create_again
 from .edit import request_rename
+from .nodes import request_cordon, request_uncordon
 from .operations import request_cancel
 from .power import (
     request_delete,
@@ -23,6 +24,7 @@ __all__ = [
     "NewVm",
     "request_cancel",
     "request_console",
+    "request_cordon",
     "request_create",
     "request_create_again",
     "request_delete",
@@ -35,4 +37,5 @@ __all__ = [
     "request_resume",
     "request_start",
     "request_stop",
+    "request_uncordon",
 ]
