@@ -1,0 +1,18 @@
+"""Finding the running portal, or starting it."""
+
+import os
+import subprocess
+from functools import cache
+from pathlib import Path
+
+from tests.live import ROOT, Live
+
+
+@cache
+def running_portal() -> Live:
+    """Return the portal that `./dev test` started, else start it (and leave it running for the next run)."""
+    url, var = os.environ.get("SLIPWAY_E2E_URL", ""), os.environ.get("SLIPWAY_E2E_VAR", "")
+    if not url:
+        subprocess.run([str(ROOT / "dev"), "e2e-portal", "up"], check=True, timeout=600)
+        url, var = f"http://127.0.0.1:{os.environ.get('SLIPWAY_E2E_PORT', '18100')}", str(ROOT / "var" / "e2e")
+    return Live(url, Path(var))
