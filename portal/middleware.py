@@ -13,7 +13,7 @@ from .problems import problem
 Handler = Callable[[HttpRequest], HttpResponseBase]
 
 
-class _Middleware:
+class Middleware:
     """Sync and async in one: subclasses fill `before` (may answer at once) and `after`."""
 
     sync_capable = async_capable = True
@@ -42,7 +42,7 @@ class _Middleware:
         return response
 
 
-class RequestIdMiddleware(_Middleware):
+class RequestIdMiddleware(Middleware):
     """Gives every request an id of ours (never the client's), in the logs and in `X-Request-Id`."""
 
     def before(self, request: HttpRequest) -> HttpResponse | None:
@@ -56,7 +56,7 @@ class RequestIdMiddleware(_Middleware):
         return response
 
 
-class BodyLimitMiddleware(_Middleware):
+class BodyLimitMiddleware(Middleware):
     """Refuses a body larger than any form or JSON of ours with 413, before a view reads it."""
 
     def before(self, request: HttpRequest) -> HttpResponse | None:

@@ -38,6 +38,12 @@ NODE_AWAY_AFTER = timedelta(seconds=75)  # two resyncs of 30 s may be missed
 AGENT_WAIT = timedelta(seconds=300)  # how long a create waits for the guest's first answer
 STOP_WAIT = timedelta(seconds=60)  # how long a guest may take to shut down when asked
 CONSOLES_PER_USER = 5
+# how often one user may call: (number, seconds) windows that all have to have room
+RATES = {
+    "change": ((400, 60), (1500, 600)),  # every unsafe API call; a script may be quick, for a while
+    "screenshot": ((600, 60),),  # those that have to be fetched from a node
+}
+EVENT_STREAMS_PER_USER = 10
 CONSOLE_TICKET_TTL = timedelta(seconds=30)
 PERSONAL_QUOTA = {
     "vms": 10,
@@ -85,6 +91,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
+    "portal.api.ApiMiddleware",
 ]
 ROOT_URLCONF = "portal.urls"
 ASGI_APPLICATION = "portal.asgi.application"
@@ -176,6 +183,16 @@ CHANNEL_LAYERS = {
             "hosts": [{"address": REDIS_URL, "socket_timeout": None}],
             "prefix": f"slipway:{INSTALLATION_ID}",
         },
+    },
+}
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    # counted together by all web processes; whoever reads it lives without it (accounts/throttling.py)
+    "shared": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": f"slipway:{INSTALLATION_ID}",
+        "OPTIONS": {"socket_timeout": 0.5, "socket_connect_timeout": 0.5},
     },
 }
 CELERY_BROKER_URL = env.celery_broker_url()

@@ -7,6 +7,7 @@ from vms.views.home import home
 from vms.views.quotas import quotas_page
 
 from . import health
+from .api import api
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", home, name="home"),
@@ -14,6 +15,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("quotas/", quotas_page, name="quotas"),
     path("accounts/", include("accounts.urls")),
     path("language", set_language, name="set_language"),
+    path("api/v1/", api.urls),
     path("healthz", health.healthz, name="healthz"),
     path("healthz/<str:part>", health.healthz, name="healthz-part"),
     path("metrics", health.metrics, name="metrics"),

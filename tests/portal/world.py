@@ -34,7 +34,9 @@ class ApiClient(Client):
 
     def call(self, method: str, path: str, body: Any = None, **extra: Any) -> Any:
         """Send JSON and return the response; header names as in `headers={"Idempotency-Key": "k"}`."""
-        options = {} if body is None else {"data": body, "content_type": "application/json"}
+        options = {"data": b"" if body is None else body, "content_type": "application/json"}
+        if method == "GET":
+            options = {}
         return getattr(self, method.lower())(f"/api/v1/{path}", **options, **extra)
 
 
@@ -74,9 +76,7 @@ class World:
             client.force_login(self.users[name])
         return client
 
-    def vm(
-        self, name: str = "web-1", by: str = "alice", *, drain: bool = True, **asked: Any
-    ) -> VirtualMachine:
+    def vm(self, name: str = "web-1", by: str = "alice", *, drain: bool = True, **asked: Any) -> VirtualMachine:
         """Make a machine in harbor through the service, by default running."""
         wanted = {"image": "micro", "flavor": "nano", "project": "harbor", **asked}
         vm, _operation = services.request_create(self.actor(by), services.NewVm(name=name, **wanted))
@@ -89,9 +89,7 @@ class World:
         from vms.operations import runner
 
         for _round in range(ROUNDS):
-            live = list(
-                Operation.objects.filter(status__in=LIVE).order_by("created_at").values_list("pk", flat=True)
-            )
+            live = list(Operation.objects.filter(status__in=LIVE).order_by("created_at").values_list("pk", flat=True))
             if not live:
                 return
             Operation.objects.filter(pk__in=live).update(not_before=None)
@@ -103,9 +101,7 @@ class World:
 def make_world() -> World:
     """Fill the empty database. The caller has set DATA_DIR to a folder of the test's own."""
     users = {
-        name: create_user(
-            Actor.system(), name, PASSWORD, email=f"{name}@test.invalid", is_staff=name == "admin"
-        )
+        name: create_user(Actor.system(), name, PASSWORD, email=f"{name}@test.invalid", is_staff=name == "admin")
         for name in PEOPLE
     }
     harbor = create_project(Actor.system(), "harbor", users["alice"])
