@@ -36,7 +36,7 @@ def write_disk(tree: Path, raw: Path, *, size_mib: int, label: str) -> None:
     kib = size_mib * 1024 - offset // 1024
     options = f"offset={offset},lazy_itable_init=1,lazy_journal_init=1,nodiscard"
     run(
-        ["mke2fs", "-q", "-F", "-t", "ext4", "-O", FEATURES, "-L", label, "-E", options, "-m", "1", "-d", tree, raw]
+        ["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-O", FEATURES, "-L", label, "-E", options, "-m", "1", "-d", tree, raw]
         + [f"{kib}k"]
     )
     with _mounted(raw, offset) as mount:

@@ -12,7 +12,7 @@ from imagebuild.steps import BuildError, run, step
 FILES = Path(__file__).resolve().parent.parent / "micro"
 SIZE_MIB = 512
 LABEL = "slipway-micro"
-FOLDERS = ("dev", "etc/dropbear", "home/slipway", "mnt", "proc", "root", "run", "sys", "usr/local/bin", "var/log", "var/lib")
+FOLDERS = ("dev", "etc/dropbear", "home/slipway/.ssh", "mnt", "proc", "root", "run", "sys", "usr/local/bin", "var/log", "var/lib/slipway")
 # What the guest runs; each must find all of its shared libraries.
 PROGRAMS = (
     "bin/bash",
@@ -83,7 +83,9 @@ def _furnish(root: Path) -> None:
     # checked out by anybody, owned by root in the guest; dpkg-deb has set the packages' owners
     for file in (FILES / "root").rglob("*"):
         shutil.chown(root / file.relative_to(FILES / "root"), 0, 0)
-    shutil.chown(root / "home/slipway", 1000, 1000)
+    for folder in ("home/slipway", "home/slipway/.ssh"):
+        shutil.chown(root / folder, 1000, 1000)
+        (root / folder).chmod(0o700)
 
 
 def _link_commands(root: Path, busybox: Path, commands: Iterable[str]) -> None:
