@@ -253,3 +253,9 @@ def _memory_mib(root: Element) -> int:
     if unit not in _UNITS_PER_MIB:
         raise BadSpec(f"memory in {unit}")
     return int(text_of(root, "memory")) // _UNITS_PER_MIB[unit]
+
+
+def disk_files(text: str) -> list[PurePosixPath]:
+    """The files of a domain's disks, in the XML's order."""
+    sources = from_text(text).iterfind("devices/disk/source")
+    return [PurePosixPath(source.get("file", "")) for source in sources if source.get("file")]

@@ -1,0 +1,240 @@
+"""Domains: define, power, facts. Power verbs look first: what libvirt answers differs between its drivers."""
+
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import Any
+from uuid import UUID
+
+import libvirt
+
+from hypervisor.domain_xml import build_domain, device_inventory, disk_files, machine_family, parse_domain
+from hypervisor.errors import AlreadyExists, BadSpec, NotFound, WrongState
+from hypervisor.specs import DomainFacts, DomainSpec, DomainState, HostFacts
+
+from .bounded import Bounded, TooSlow
+from .host import host_facts
+from .link import Linked, verb
+from .stats import facts_from_stats
+from .tags import read_tag
+from .translate import domain_state
+
+_UNDEFINE_WITH = (
+    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+)
+_SAMPLED = (
+    libvirt.VIR_DOMAIN_STATS_STATE
+    | libvirt.VIR_DOMAIN_STATS_CPU_TOTAL
+    | libvirt.VIR_DOMAIN_STATS_BALLOON
+    | libvirt.VIR_DOMAIN_STATS_VCPU
+    | libvirt.VIR_DOMAIN_STATS_INTERFACE
+    | libvirt.VIR_DOMAIN_STATS_BLOCK
+)
+_STATS_TIMEOUT_SECONDS = 5
+
+
+class DomainVerbs(Linked):
+    """The domain methods of `hypervisor.api.Hypervisor`."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri)
+        self._sampling = Bounded("libvirt-stats", most_at_once=1)
+
+    @verb
+    def host(self) -> HostFacts:
+        """The host; its capabilities are read once for each connection."""
+        connection = self._link.connection()
+        if connection.capabilities is None:
+            connection.capabilities = connection.libvirt.getCapabilities()
+        return host_facts(connection.libvirt, connection.capabilities)
+
+    @verb
+    def domains(self, installation_id: str) -> list[DomainFacts]:
+        """All domains that bear the installation's tag.
+
+        A QEMU that hangs would hold up the statistics of all: after 5 s they are given without their counters.
+        """
+        connection = self._link.connection()
+        transient = _uuids(connection.libvirt, libvirt.VIR_CONNECT_LIST_DOMAINS_TRANSIENT)
+        saved = _uuids(connection.libvirt, libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
+        records = self._records(connection.libvirt)
+        found = []
+        for domain, stats in records:
+            uuid = UUID(bytes=domain.UUID())
+            owner = connection.tags.tag(domain)
+            if owner is not None and owner.installation_id == installation_id:
+                facts = facts_from_stats(domain.name(), uuid, stats, saved=uuid in saved)
+                found.append(replace(facts, owner=owner, persistent=uuid not in transient))
+        connection.tags.keep_only({UUID(bytes=domain.UUID()) for domain, _ in records})
+        return found
+
+    def _records(self, conn: Any) -> list[tuple[Any, dict[str, Any]]]:
+        nowait = 0 if self._is_mock else libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
+        try:
+            sampled = self._sampling.call(lambda: conn.getAllDomainStats(_SAMPLED, nowait), _STATS_TIMEOUT_SECONDS)
+        except TooSlow:
+            # Neither of these asks any QEMU.
+            return [(domain, _plain_stats(domain)) for domain in conn.listAllDomains(0)]
+        return list(sampled)
+
+    @verb
+    def domain(self, uuid: UUID) -> DomainFacts | None:
+        """One domain without its counters, or None. Asks no QEMU, so it answers also when that hangs."""
+        try:
+            found = self._lookup(uuid)
+            saved = bool(found.hasManagedSaveImage(0))
+            facts = facts_from_stats(found.name(), uuid, _plain_stats(found), saved=saved)
+            return replace(facts, owner=read_tag(found), persistent=bool(found.isPersistent()))
+        except NotFound:
+            return None
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:  # it went while we read
+                return None
+            raise
+
+    @verb
+    def define(self, spec: DomainSpec) -> None:
+        """Defines the domain, or redefines it while it is off; then compares what libvirt made of it with the spec.
+
+        Raises AlreadyExists when the name belongs to another domain, WrongState when it is active and differs,
+        BadSpec when libvirt refuses the XML or makes another domain of it, which is then undefined again.
+        """
+        conn = self._conn
+        text = build_domain(spec)
+        before = self._existing(spec)
+        if before is not None and before.isActive():
+            if not _differences(spec, text, before):
+                return
+            raise WrongState(f"{spec.name} is active and differs from the spec")
+        if before is not None and before.name() != spec.name:
+            before.rename(spec.name, 0)
+        domain = conn.defineXMLFlags(text, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+        self._link.connection().tags.forget(spec.uuid)
+        differences = _differences(spec, text, domain)
+        if differences:
+            if before is None:
+                domain.undefineFlags(self._undefine_flags)
+            raise BadSpec(f"libvirt made another domain of it: {differences}")
+
+    def _existing(self, spec: DomainSpec) -> Any | None:
+        conn = self._conn
+        for other in conn.listAllDomains(0):
+            if other.name() == spec.name and UUID(bytes=other.UUID()) != spec.uuid:
+                raise AlreadyExists(f"the name {spec.name} belongs to another domain")
+        try:
+            return self._lookup(spec.uuid)
+        except NotFound:
+            return None
+
+    @verb
+    def undefine(self, uuid: UUID) -> None:
+        """Forgets a domain that is off, with its saved memory and the records of its snapshots."""
+        try:
+            domain = self._lookup(uuid)
+        except NotFound:
+            return
+        if domain.isActive():
+            raise WrongState("the domain is active")
+        domain.undefineFlags(self._undefine_flags)
+        self._link.connection().tags.forget(uuid)
+
+    @verb
+    def start(self, uuid: UUID) -> None:
+        """Starts a domain that is off, continues a suspended one, or clears a crashed one away and starts it."""
+        domain = self._lookup(uuid)
+        state = _state(domain)
+        if state is DomainState.CRASHED:
+            domain.destroyFlags(0)
+        elif domain.isActive():
+            raise WrongState(f"the domain is {state}")
+        domain.create()
+
+    @verb
+    def shutdown(self, uuid: UUID) -> None:
+        """Presses the guest's power button."""
+        flags = 0 if self._is_mock else libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN
+        self._in_state(uuid, DomainState.RUNNING).shutdownFlags(flags)
+
+    @verb
+    def reboot(self, uuid: UUID) -> None:
+        """Asks the guest to shut down and lets it start again when it has."""
+        flags = 0 if self._is_mock else libvirt.VIR_DOMAIN_REBOOT_ACPI_POWER_BTN
+        self._in_state(uuid, DomainState.RUNNING).reboot(flags)
+
+    @verb
+    def force_off(self, uuid: UUID) -> None:
+        """Ends the domain's QEMU, whatever the guest does."""
+        domain = self._lookup(uuid)
+        if not domain.isActive():
+            raise WrongState("the domain is off")
+        domain.destroyFlags(0)
+
+    @verb
+    def reset(self, uuid: UUID) -> None:
+        """Presses the reset button; a paused domain stays paused."""
+        self._in_state(uuid, DomainState.RUNNING, DomainState.PAUSED).reset(0)
+
+    @verb
+    def pause(self, uuid: UUID) -> None:
+        """Halts the processors."""
+        self._in_state(uuid, DomainState.RUNNING).suspend()
+
+    @verb
+    def resume(self, uuid: UUID) -> None:
+        """Lets the processors run on, also after an I/O error; never those of a panicked guest."""
+        self._in_state(uuid, DomainState.PAUSED).resume()
+
+    @verb
+    def disk_paths(self, uuid: UUID) -> list[PurePosixPath]:
+        """The files behind the domain's disks, the seed among them, without base images."""
+        return disk_files(self._lookup(uuid).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+
+    @property
+    def _undefine_flags(self) -> int:
+        return libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE if self._is_mock else _UNDEFINE_WITH
+
+    def _lookup(self, uuid: UUID) -> Any:
+        """The libvirt domain; NotFound when there is none."""
+        try:
+            return self._conn.lookupByUUID(uuid.bytes)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                raise NotFound(f"domain {uuid}") from error
+            raise
+
+    def _in_state(self, uuid: UUID, *legal: DomainState) -> Any:
+        """The libvirt domain; WrongState unless it is in one of these states."""
+        domain = self._lookup(uuid)
+        state = _state(domain)
+        if state not in legal:
+            raise WrongState(f"the domain is {state}")
+        return domain
+
+
+def _uuids(conn: Any, flags: int) -> set[UUID]:
+    return {UUID(bytes=domain.UUID()) for domain in conn.listAllDomains(flags)}
+
+
+def _state(domain: Any) -> DomainState:
+    state, reason = domain.state(0)
+    return domain_state(state, reason, saved=False)[0]
+
+
+def _plain_stats(domain: Any) -> dict[str, Any]:
+    """What libvirtd knows of a domain by itself, under the keys of the bulk statistics."""
+    state, reason = domain.state(0)
+    _, memory_kib, _, vcpus, _ = domain.info()
+    return {"state.state": state, "state.reason": reason, "vcpu.current": vcpus, "balloon.maximum": memory_kib}
+
+
+def _differences(spec: DomainSpec, text: str, domain: Any) -> str:
+    """What libvirt's record of the domain has that was not asked for, or lacks; "" when it is as asked."""
+    made = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    asked_for, inventory = device_inventory(text), device_inventory(made)
+    if asked_for != inventory:
+        return f"devices {inventory} instead of {asked_for}"
+    parsed, wanted = parse_domain(made), replace(spec, machine=machine_family(spec.machine))
+    fields = [name for name in DomainSpec.__slots__ if getattr(parsed, name) != getattr(wanted, name)]
+    return ", ".join(f"{name} {getattr(parsed, name)!r}" for name in fields)

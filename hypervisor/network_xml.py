@@ -1,0 +1,117 @@
+"""Network spec <-> libvirt's network and nwfilter XML.
+
+Sources: https://libvirt.org/formatnetwork.html and https://libvirt.org/formatnwfilter.html.
+"""
+
+import ipaddress
+from uuid import UUID
+
+from .errors import BadSpec
+from .specs import NetworkSpec
+from .xml_text import Element, attribute, element, from_text, text_of, to_text
+
+NETWORK_NAMESPACE = "https://slipway.dev/xmlns/network/1"
+DNSMASQ_NAMESPACE = "http://libvirt.org/schemas/network/dnsmasq/1.0"
+_BROADCAST = "ff:ff:ff:ff:ff:ff"
+
+
+def build_network(spec: NetworkSpec) -> str:
+    """The XML of a NAT network with DHCP and DNS; host entries are added to it later, one by one."""
+    filter_tag = element(
+        "filter",
+        {"name": spec.filter_name, "uuid": spec.filter_uuid},
+        namespace=NETWORK_NAMESPACE,
+        prefix="slipway",
+    )
+    # A name that a guest sends must not become one that its neighbours resolve.
+    option = element("option", {"value": "dhcp-ignore-names"}, namespace=DNSMASQ_NAMESPACE, prefix="dnsmasq")
+    dhcp = element("dhcp", {}, element("range", {"start": spec.dhcp_first, "end": spec.dhcp_last}))
+    return to_text(
+        element(
+            "network",
+            {},
+            element("name", {}, spec.name),
+            element("uuid", {}, str(spec.uuid)),
+            element("metadata", {}, filter_tag),
+            element("forward", {"mode": "nat"}),
+            # With STP a new card would forward nothing for its first four seconds.
+            element("bridge", {"name": spec.bridge, "stp": "off", "delay": "0"}),
+            element("domain", {"name": spec.domain, "localOnly": "yes"}),
+            element("ip", {"address": spec.gateway, "prefix": spec.prefix_length}, dhcp),
+            element("options", {}, option, namespace=DNSMASQ_NAMESPACE, prefix="dnsmasq"),
+        )
+    )
+
+
+def parse_network(text: str) -> NetworkSpec:
+    """The spec that a network's XML stands for; BadSpec when it is not one of ours."""
+    root = from_text(text)
+    tag = f"metadata/{{{NETWORK_NAMESPACE}}}filter"
+    if attribute(root, "forward", "mode") != "nat" or attribute(root, "bridge", "stp") != "off":
+        raise BadSpec("a network of another kind")
+    return NetworkSpec(
+        name=text_of(root, "name"),
+        uuid=UUID(text_of(root, "uuid")),
+        bridge=attribute(root, "bridge", "name"),
+        gateway=attribute(root, "ip", "address"),
+        prefix_length=_prefix_length(root),
+        dhcp_first=attribute(root, "ip/dhcp/range", "start"),
+        dhcp_last=attribute(root, "ip/dhcp/range", "end"),
+        filter_name=attribute(root, tag, "name"),
+        filter_uuid=UUID(attribute(root, tag, "uuid")),
+        domain=attribute(root, "domain", "name"),
+    )
+
+
+def build_host(mac: str, address: str) -> str:
+    """The DHCP host entry of one card."""
+    return to_text(element("host", {"mac": mac, "ip": address}))
+
+
+def parse_hosts(text: str) -> dict[str, str]:
+    """The DHCP host entries in a network's XML: MAC -> address."""
+    hosts = from_text(text).iterfind("ip/dhcp/host")
+    return {host.get("mac", "").lower(): host.get("ip", "") for host in hosts}
+
+
+def build_filter(spec: NetworkSpec) -> str:
+    """The anti-spoofing filter of a network's cards, complete in itself: what no rule accepts is dropped.
+
+    Seen from the guest, "out" is what it sends. A guest may send, from its own MAC alone: DHCP requests, ARP and IPv4 from
+    its own address, but never as a DHCP server (`no-ip-spoofing` of libvirt would let that pass). It hears only what is meant
+    for it, and broadcasts. All else falls through to the last rule: IPv6 with its router advertisements, VLAN tags, RARP, LLC.
+    """
+    address = {"name": spec.filter_name, "chain": "root"}
+    return to_text(element("filter", address, element("uuid", {}, str(spec.filter_uuid)), *_rules()))
+
+
+def _rules() -> list[Element]:
+    from_me = {"srcmacaddr": "$MAC"}
+    my_arp = {"arpsrcmacaddr": "$MAC", "arpsrcipaddr": "$IP"}
+    dhcp_ports = {"protocol": "udp", "srcportstart": 68, "dstportstart": 67}
+    return [
+        _rule("drop", "out", 100, "mac", {"match": "no", **from_me}),
+        _rule("drop", "out", 110, "ip", {"protocol": "udp", "srcportstart": 67}),
+        _rule("accept", "out", 120, "ip", {"srcipaddr": "0.0.0.0", "dstipaddr": "255.255.255.255", **dhcp_ports}),
+        _rule("accept", "out", 130, "ip", {"srcipaddr": "$IP"}),
+        _rule("accept", "out", 140, "arp", {"opcode": "Request", **my_arp}),
+        _rule("accept", "out", 150, "arp", {"opcode": "Reply", **my_arp}),
+        _rule("accept", "in", 200, "arp", {"dstmacaddr": "$MAC"}),
+        _rule("accept", "in", 210, "arp", {"dstmacaddr": _BROADCAST}),
+        _rule("accept", "in", 220, "ip", {"dstmacaddr": "$MAC"}),
+        _rule("accept", "in", 230, "ip", {"dstmacaddr": _BROADCAST}),
+        element("rule", {"action": "drop", "direction": "inout", "priority": 1000}),
+    ]
+
+
+def _rule(action: str, direction: str, priority: int, protocol: str, match: dict[str, object]) -> Element:
+    attributes: dict[str, object] = {"action": action, "direction": direction, "priority": priority}
+    return element("rule", attributes, element(protocol, match))
+
+
+def _prefix_length(root: Element) -> int:
+    """libvirt writes back a netmask where a prefix was given."""
+    found = root.find("ip")
+    if found is not None and found.get("prefix"):
+        return int(found.get("prefix", ""))
+    return ipaddress.IPv4Network(f"0.0.0.0/{attribute(root, 'ip', 'netmask')}").prefixlen
