@@ -42,6 +42,11 @@ def volume_path(volume: Volume) -> PurePosixPath:
     return PurePosixPath(volume.pool.path) / volume.file_name
 
 
+def disk_spec(volume: Volume) -> DiskSpec:
+    """The volume as a disk, with the image that it lies on: nothing asks the file itself for that."""
+    return DiskSpec(volume_path(volume), volume.disk_index, base_path=volume_spec(volume).base_path)
+
+
 def seed_spec(vm: VirtualMachine) -> SeedSpec:
     """What the guest reads at its first boot; empty of secrets once the sealed column was cleared."""
     asked = unseal(vm.sealed_seed) if vm.sealed_seed else {}
@@ -63,7 +68,7 @@ def domain_spec(vm: VirtualMachine, volumes: list[Volume]) -> DomainSpec:
         owner=OwnerTag(settings.INSTALLATION_ID, vm.pk),
         vcpus=vm.vcpus,
         memory_mib=vm.memory_mib,
-        disks=tuple(DiskSpec(volume_path(volume), volume.disk_index) for volume in volumes),
+        disks=tuple(disk_spec(volume) for volume in volumes),
         nics=tuple(
             NicSpec(nic.network.name, nic.mac, nic.address, nic.network.filter_name)
             for nic in vm.nics.select_related("network").order_by("id")
