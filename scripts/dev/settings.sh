@@ -64,7 +64,8 @@ prepare_state() {
   LIBVIRT_URI=${SLIPWAY_LIBVIRT_URI:-qemu:///system}
   URL=${SLIPWAY_PORTAL_URL:-http://$HOST:$PORT}
   export SLIPWAY_INSTALLATION_ID SLIPWAY_VAR_DIR=$VAR SLIPWAY_NODE_NAME=$NODE
-  export PYTHONPYCACHEPREFIX=$ROOT/var/cache/pycache # root's compiled files stay out of the source folders
+  # compiled files are kept, or every process would compile everything anew; root's stay out of the source folders
+  export PYTHONPYCACHEPREFIX=$ROOT/var/cache/pycache PYTHONDONTWRITEBYTECODE=
   export DJANGO_SETTINGS_MODULE=portal.settings PYTHONUNBUFFERED=1
 }
 
