@@ -12,6 +12,18 @@ from vms.bells import BellTower
 Bell = Callable[[], Awaitable[None]]
 
 
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Keep SQLite in a file: there threads wait for one another as processes do, in memory they would fail."""
+    from django.conf import settings
+
+    for database in settings.DATABASES.values():
+        if database["ENGINE"].endswith("sqlite3"):
+            database["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+
+
 @pytest.fixture(autouse=True)
 def _quick_settings(settings: Any, tmp_path: Path) -> None:
     settings.DATA_DIR = tmp_path
