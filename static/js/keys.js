@@ -24,17 +24,30 @@ function press(selector, within) {
   return Boolean(target);
 }
 
+function search() {
+  const field = $("#q");
+  if (!field) return press("[data-palette]", document);
+  field.focus();
+  return true;
+}
+
+function menu(within) {
+  const opened = press(".sw-menu > summary", within);
+  if (opened) $(".sw-menu > summary", within).focus();
+  return opened;
+}
+
 function inRow(key) {
   const within = current() ?? $("#main[data-live=machine]");
   if (key === "x") return press("[data-row]", within);
   if (key === "o") return press("[data-key=o]", within);
   if (key === "s") return press("[data-key=s]", within);
-  if (key === ".") return press(".sw-menu > summary", within);
+  if (key === ".") return menu(within);
   return false;
 }
 
 function command(key) {
-  if (key === "/") return $("#q")?.focus() ?? press("[data-palette]", document);
+  if (key === "/") return search();
   if (key === "c") return press("[data-new]", document);
   if (key === "?") return $("#keys")?.showModal();
   if (key === "j") return step(1);

@@ -58,13 +58,13 @@ function onClick(event) {
 }
 
 function onKey(event) {
-  const menu = event.target.closest?.("details.sw-menu[open]");
+  const menu = event.target.closest?.("details.sw-menu[open]") ?? $("details.sw-menu[open]");
   if (event.key === "Escape" && menu) {
     menu.open = false;
     $("summary", menu).focus();
     event.stopPropagation();
   }
-  if (menu && ["ArrowDown", "ArrowUp"].includes(event.key)) {
+  if (menu?.contains(event.target) && ["ArrowDown", "ArrowUp"].includes(event.key)) {
     const items = $$(":scope > div :is(a, button):not([disabled])", menu);
     const step = event.key === "ArrowDown" ? 1 : -1;
     items[(items.indexOf(document.activeElement) + step + items.length) % items.length]?.focus();
