@@ -13,7 +13,7 @@ from ninja.operation import Operation
 
 from accounts.authentication import SessionAuth, TokenAuth, actor_of
 from accounts.refusals import Refusal, TooMany
-from vms.api import audit, catalogue, consoles, me, nodes, operations, projects, tokens, vms
+from vms.api import audit, catalogue, consoles, events, me, nodes, operations, projects, tokens, vms
 
 from .complaints import fields_of, unknown_fields
 from .middleware import Middleware
@@ -22,7 +22,7 @@ from .problems import problem
 
 log = structlog.get_logger(__name__)
 PREFIX = "/api/"
-ROUTERS = (me, catalogue, vms, consoles, operations, projects, tokens, nodes, audit)
+ROUTERS = (me, catalogue, vms, consoles, operations, projects, tokens, nodes, audit, events)
 
 
 class SlipwayAPI(NinjaAPI):

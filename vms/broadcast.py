@@ -36,9 +36,10 @@ def operation_changed(operation: Operation) -> None:
 
 
 def hint(project_id: UUID, kind: str, object_id: UUID, version: int, **extra: str) -> None:
-    """Send {type: "hint", kind, id, version, ...} to the project's group and to staff, after the commit."""
-    message = {"type": "hint", "kind": kind, "id": str(object_id), "version": version, **extra}
-    transaction.on_commit(partial(_hint_now, project_group(project_id), message))
+    """Send {type: "hint", group, kind, id, version, ...} to the project's group and to staff, after the commit."""
+    group = project_group(project_id)
+    message = {"type": "hint", "group": group, "kind": kind, "id": str(object_id), "version": version, **extra}
+    transaction.on_commit(partial(_hint_now, group, message))
 
 
 def _hint_now(group: str, message: dict[str, Any]) -> None:
