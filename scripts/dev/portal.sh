@@ -82,9 +82,10 @@ EOF
 
 # What the running processes were started with: configuration, environment, locked packages.
 fingerprint() {
-  { cat "$RUN/supervisord.conf.new" "$RUN/redis.conf" "$VENV/.stamp-base"
-    env | grep -E '^(SLIPWAY_|DATABASE_URL=|REDIS_URL=)' | sort; } | sha256sum
+  { cat "$RUN/supervisord.conf.new" "$RUN/redis.conf" "$VENV/.stamp-base"; our_environment; } | sha256sum
 }
+
+our_environment() { env | grep -E '^(SLIPWAY_|DATABASE_URL=|REDIS_URL=)' | sort; }
 
 code_changed() {
   [[ ! -f $RUN/started ]] || [[ $(<"$RUN/started") != "$(fingerprint)" ]] ||
@@ -92,18 +93,27 @@ code_changed() {
       \( -name '*.py' -o -name '*.mo' \) -print -quit 2>/dev/null) ]]
 }
 
-port_is_taken() { (exec 3<>"/dev/tcp/$LOCAL/$1") 2>/dev/null; }
+port_is_free() { ! (exec 3<>"/dev/tcp/$LOCAL/$1") 2>/dev/null; }
+
+# Before any long work: nobody else may have our ports.
+check_ports() {
+  if supervisor_runs; then
+    note "$PORT and $GATEWAY_PORT are ours"
+    return 0
+  fi
+  check_port portal SLIPWAY_PORT "$PORT"
+  check_port gateway SLIPWAY_GATEWAY_PORT "$GATEWAY_PORT"
+  note "$PORT and $GATEWAY_PORT are free"
+}
 
 check_port() { # check_port WHAT VARIABLE PORT
-  port_is_taken "$3" || return 0
+  wait_until 3 port_is_free "$3" && return 0 # children of a supervisor that was killed may need a moment to go
   local who
   who=$(ss -Hltnp "sport = :$3" 2>/dev/null | sed -n 's/.*users:(("\([^"]*\)",pid=\([0-9]*\).*/\1, process \2/p' | head -n 1)
   advise "choose other ports, such as SLIPWAY_PORT=$(( PORT + 100 )) SLIPWAY_GATEWAY_PORT=$(( PORT + 101 )) ./dev up"
   printf 'Port %s on %s, wanted for the %s (%s), is in use%s.\n' "$3" "$HOST" "$1" "$2" "${who:+ by $who}"
   return 1
 }
-
-ports_are_free() { ! port_is_taken "$PORT" && ! port_is_taken "$GATEWAY_PORT"; }
 
 start_portal() {
   local was=started
@@ -118,13 +128,10 @@ start_portal() {
     was='restarted: the code or its settings changed'
     stop_portal
   fi
-  wait_until 5 ports_are_free || { # children of a supervisord that was killed may need a moment to go
-    check_port portal SLIPWAY_PORT "$PORT"
-    check_port gateway SLIPWAY_GATEWAY_PORT "$GATEWAY_PORT"
-  }
+  check_ports
   mv "$RUN/supervisord.conf.new" "$RUN/supervisord.conf"
   cp "$RUN/supervisord.conf" "$RUN/supervisord.conf.new"
-  (umask 077 && fingerprint >"$RUN/started")
+  (umask 077 && fingerprint >"$RUN/started" && our_environment >"$RUN/environment")
   rm -f "$RUN/supervisor.sock"
   setsid "$VENV/bin/supervisord" -c "$RUN/supervisord.conf"
   if ! wait_for_portal; then

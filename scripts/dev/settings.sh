@@ -11,16 +11,16 @@ become_root() {
   exec sudo ${keep:+--preserve-env="$keep"} -- "$ROOT/dev" "$@"
 }
 
-# Take over what .env says, as Compose does; what the caller set wins.
+# Take over the NAME=value lines of a file; what is set already wins.
 load_env_file() {
-  [[ -f $ROOT/.env ]] || return 0
+  [[ -f $1 ]] || return 0
   local line name value
   while IFS= read -r line || [[ -n $line ]]; do
     [[ $line =~ ^[[:space:]]*([A-Za-z_][A-Za-z0-9_]*)=(.*)$ ]] || continue
     name=${BASH_REMATCH[1]} value=${BASH_REMATCH[2]}
     if [[ $value =~ ^\"(.*)\"$ || $value =~ ^\'(.*)\'$ ]]; then value=${BASH_REMATCH[1]}; fi
     [[ -n ${!name:-} ]] || export "$name=$value"
-  done <"$ROOT/.env"
+  done <"$1"
 }
 
 # Eight hex digits that stand in every name we give to libvirt, the network and the disk; made once.
@@ -36,11 +36,12 @@ installation_id() {
 }
 
 prepare_state() {
-  load_env_file
+  load_env_file "$ROOT/.env" # as Compose does
   VAR=${SLIPWAY_VAR_DIR:-$ROOT/var}
   mkdir -p "$VAR"
   VAR=$(cd "$VAR" && pwd)
   RUN=$VAR/run LOGS=$VAR/log
+  if supervisor_runs; then load_env_file "$RUN/environment"; fi # what runs was started with this
   [[ $ROOT$VAR =~ ^[A-Za-z0-9/._+@=,~-]+$ ]] || die "the path $ROOT has blanks or signs that configuration files give a meaning." \
     "move this checkout to a path of letters, digits, '-', '_' and '.'."
   mkdir -p "$VAR/cache" "$LOGS" "$RUN"

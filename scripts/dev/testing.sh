@@ -46,7 +46,7 @@ start_redis() {
 }
 
 in_e2e_installation() {
-  env -u SLIPWAY_INSTALLATION_ID -u SLIPWAY_DATA_DIR -u DATABASE_URL -u REDIS_URL SLIPWAY_VAR_DIR="$VAR/e2e" SLIPWAY_VENV="$VENV" \
+  env -u SLIPWAY_INSTALLATION_ID -u DATABASE_URL -u REDIS_URL SLIPWAY_VAR_DIR="$VAR/e2e" SLIPWAY_VENV="$VENV" \
     SLIPWAY_PORT="${SLIPWAY_E2E_PORT:-18100}" SLIPWAY_GATEWAY_PORT="$(( ${SLIPWAY_E2E_PORT:-18100} + 1 ))" "$ROOT/dev" "$@"
 }
 
@@ -70,10 +70,14 @@ start_test_services() {
   step "libvirt" "'virsh -c $LIBVIRT_URI version' must answer." ensure_libvirt
   step "PostgreSQL" "look at the lines above." start_postgres
   step "Redis" "look at the lines above." start_redis
+  local name
+  for name in $(compgen -e SLIPWAY_); do # tests run on the defaults, whatever the developer's portal is set to
+    [[ $name =~ ^SLIPWAY_(VENV|VIRT_TYPE|E2E_PORT)$ ]] || unset "$name"
+  done
   # an installation of its own for everything that tests make; the developer's portal may go on running
   SLIPWAY_INSTALLATION_ID=$(od -An -N4 -tx1 /dev/urandom | tr -d ' \n')
   export SLIPWAY_INSTALLATION_ID SLIPWAY_VAR_DIR=$VAR/test REDIS_URL=unix://$TEST_HOME/redis.sock
-  unset DATABASE_URL SLIPWAY_DATA_DIR
+  unset DATABASE_URL
   export SLIPWAY_TEST_POSTGRES_URL="postgres://slipway@/slipway?host=$TEST_HOME/socket"
   export SLIPWAY_TEST_REDIS_URL="unix://$TEST_HOME/redis.sock"
   export SLIPWAY_TEST_IMAGES=$ROOT/var/cache/images
