@@ -9,7 +9,7 @@ from .specs import DomainEvent
 
 
 class Events(Protocol):
-    """A source of hints: domain events, and None whenever it has (re)connected."""
+    """A source of hints: domain events, and None whenever its connection came or went: compare everything then."""
 
     def listen(self) -> AsyncIterator[DomainEvent | None]: ...
 

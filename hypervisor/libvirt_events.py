@@ -1,95 +1,132 @@
-"""libvirt's domain events as an asyncio stream. They are hints and get lost: every (re)connect says so with a None."""
+"""libvirt's domain events for asyncio: hints about what to read again, for as long as somebody listens.
+
+They arrive in the thread of libvirt's event loop and are handed over to the listener's loop, so they work with any loop, and
+a busy one costs no connection. Events get lost (a libvirtd that restarts sends none for what happened meanwhile), hence the
+None after each connect and each loss: compare everything then.
+"""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
 import libvirt
 
-from .libvirt_driver.event_loop import ensure_event_loop
+from .errors import Unavailable
+from .libvirt_driver.link import Link
 from .specs import DomainEvent
 
-FIRST_RETRY_SECONDS = 0.5
-LAST_RETRY_SECONDS = 5.0
-KEEPALIVE = (5, 5)
-MAX_WAITING = 10_000  # a flood beyond this is answered by one full comparison
+FIRST_WAIT_SECONDS = 0.5
+LONGEST_WAIT_SECONDS = 5.0
 
-_WATCHED = {
-    libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE: "lifecycle",
+_LIFECYCLE = {
+    libvirt.VIR_DOMAIN_EVENT_DEFINED: "defined",
+    libvirt.VIR_DOMAIN_EVENT_UNDEFINED: "undefined",
+    libvirt.VIR_DOMAIN_EVENT_STARTED: "started",
+    libvirt.VIR_DOMAIN_EVENT_SUSPENDED: "paused",
+    libvirt.VIR_DOMAIN_EVENT_RESUMED: "resumed",
+    libvirt.VIR_DOMAIN_EVENT_STOPPED: "stopped",
+    libvirt.VIR_DOMAIN_EVENT_SHUTDOWN: "shutting_down",
+    libvirt.VIR_DOMAIN_EVENT_PMSUSPENDED: "guest_sleep",
+    libvirt.VIR_DOMAIN_EVENT_CRASHED: "crashed",
+}
+_AGENT = {
+    libvirt.VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED: "agent_connected",
+    libvirt.VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_DISCONNECTED: "agent_disconnected",
+}
+_OTHERS = {
     libvirt.VIR_DOMAIN_EVENT_ID_REBOOT: "reboot",
     libvirt.VIR_DOMAIN_EVENT_ID_WATCHDOG: "watchdog",
     libvirt.VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON: "io_error",
-    libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE: "agent",
+    libvirt.VIR_DOMAIN_EVENT_ID_METADATA_CHANGE: "metadata",
 }
 
 
 class DomainEvents:
-    """Events of all domains of one libvirt, for as long as somebody listens."""
+    """The events of all domains behind one URI."""
 
     def __init__(self, uri: str) -> None:
-        self.uri = uri
+        self._link = Link(uri)
 
     async def listen(self) -> AsyncIterator[DomainEvent | None]:
-        """Yield events as they come, and None after each connect: then everything must be read again. Never ends."""
-        retry = FIRST_RETRY_SECONDS
-        while True:
-            queue: asyncio.Queue[DomainEvent | None] = asyncio.Queue(MAX_WAITING)
-            connection = await self._connect(queue)
-            if connection is None:
-                await asyncio.sleep(retry)
-                retry = min(2 * retry, LAST_RETRY_SECONDS)
-                continue
-            retry = FIRST_RETRY_SECONDS
-            yield None
-            try:
-                async for event in _until_closed(queue):
+        """Yields events as they come, and None whenever the connection came or went. Never ends by itself."""
+        wait_seconds = FIRST_WAIT_SECONDS
+        try:
+            while True:
+                try:
+                    inbox = await asyncio.to_thread(self._subscribe, asyncio.get_running_loop())
+                except (Unavailable, libvirt.libvirtError):
+                    await asyncio.sleep(wait_seconds)
+                    wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)
+                    continue
+                wait_seconds = FIRST_WAIT_SECONDS
+                yield None
+                while (event := await inbox.next()) is not None:
                     yield event
-            finally:
-                await asyncio.to_thread(_close, connection)
+                yield None
+        finally:
+            self._link.close()
 
-    async def _connect(self, queue: "asyncio.Queue[DomainEvent | None]") -> Any:
-        loop = asyncio.get_running_loop()
+    def _subscribe(self, loop: asyncio.AbstractEventLoop) -> "_Inbox":
+        """Blocking: connects and registers for everything."""
+        conn = self._link.connection().libvirt
+        inbox = _Inbox(loop)
+        conn.registerCloseCallback(inbox.on_close, None)
+        conn.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, inbox.on_lifecycle, None)
+        for event, what in _OTHERS.items():
+            conn.domainEventRegisterAny(None, event, inbox.on_event, what)
+        with contextlib.suppress(libvirt.libvirtError):  # the mock driver has no agents
+            conn.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, inbox.on_agent, None)
+        return inbox
 
-        def put(event: DomainEvent | None) -> None:
-            if queue.full():
-                queue.get_nowait()
-                event = None  # what was dropped is found by starting again
-            queue.put_nowait(event)
 
-        def said(connection: Any, domain: Any, *rest: Any) -> None:
-            uuid = UUID(bytes=domain.UUID())
-            loop.call_soon_threadsafe(put, DomainEvent(uuid, rest[-1]))
+class _Inbox:
+    """What libvirt's thread puts in and the listener takes out. Equal events that wait count once (a flood stays small)."""
 
-        def closed(connection: Any, reason: int, opaque: Any) -> None:
-            loop.call_soon_threadsafe(put, None)
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: dict[DomainEvent, None] = {}
+        self._closed = False
+        self._news = asyncio.Event()
 
-        def open_connection() -> Any:
-            ensure_event_loop()
-            try:
-                connection = libvirt.open(self.uri)
-            except libvirt.libvirtError:
+    async def next(self) -> DomainEvent | None:
+        """The next event; None when the connection is lost."""
+        while not self._waiting:
+            if self._closed:
                 return None
-            try:
-                connection.setKeepAlive(*KEEPALIVE)
-                connection.registerCloseCallback(closed, None)
-            except libvirt.libvirtError:
-                pass  # the in-process mock driver has neither
-            for number, what in _WATCHED.items():
-                connection.domainEventRegisterAny(None, number, said, what)
-            return connection
+            self._news.clear()
+            await self._news.wait()
+        event = next(iter(self._waiting))
+        del self._waiting[event]
+        return event
 
-        return await asyncio.to_thread(open_connection)
+    def on_lifecycle(self, _conn: Any, domain: Any, event: int, _detail: int, _opaque: object) -> None:
+        """libvirt's thread: a domain came, went, or changed its state."""
+        self._put(domain, _LIFECYCLE.get(event, "lifecycle"))
 
+    def on_agent(self, _conn: Any, domain: Any, state: int, _reason: int, _opaque: object) -> None:
+        """libvirt's thread: a guest agent came or went."""
+        self._put(domain, _AGENT.get(state, "agent"))
 
-async def _until_closed(queue: "asyncio.Queue[DomainEvent | None]") -> AsyncIterator[DomainEvent]:
-    """Yield events until the connection says that it is closed."""
-    while (event := await queue.get()) is not None:
-        yield event
+    def on_event(self, _conn: Any, domain: Any, *rest: Any) -> None:
+        """libvirt's thread: something of `_OTHERS`, whose word is the last argument."""
+        self._put(domain, rest[-1])
 
+    def on_close(self, _conn: Any, _reason: int, _opaque: object) -> None:
+        """libvirt's thread: the connection is lost."""
+        self._hand_over(None)
 
-def _close(connection: Any) -> None:
-    try:
-        connection.close()
-    except libvirt.libvirtError:
-        return  # it was broken already
+    def _put(self, domain: Any, what: str) -> None:
+        self._hand_over(DomainEvent(UUID(bytes=domain.UUID()), what))
+
+    def _hand_over(self, event: DomainEvent | None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._receive, event)
+
+    def _receive(self, event: DomainEvent | None) -> None:
+        if event is None:
+            self._closed = True
+        else:
+            self._waiting[event] = None
+        self._news.set()

@@ -1,43 +1,42 @@
-"""Picking a private subnet that nothing on this host uses: two installations, and the office LAN, must not meet."""
+"""Picking a subnet for a network of ours that meets none that the host knows."""
 
 import hashlib
-import ipaddress
 import json
 import subprocess
 from collections.abc import Iterable
+from ipaddress import IPv4Network
 
-# 10.64.0.0/10 is seldom used by offices and never by libvirt (192.168.122.0/24) or Docker (172.17.0.0/16) by default
-POOL = ipaddress.ip_network("10.64.0.0/10")
+from .errors import HypervisorError
 
-
-def pick(prefix_length: int, hint: str, used: Iterable[ipaddress.IPv4Network]) -> ipaddress.IPv4Network:
-    """Return a subnet of POOL that overlaps none of `used`; the same hint tries the same one first. LookupError."""
-    taken = list(used)
-    count = 2 ** (prefix_length - POOL.prefixlen)
-    first = int.from_bytes(hashlib.sha256(hint.encode()).digest()[:4], "big") % count
-    size = 2 ** (32 - prefix_length)
-    for number in range(count):
-        start = int(POOL.network_address) + ((first + number) % count) * size
-        candidate = ipaddress.ip_network((start, prefix_length))
-        assert isinstance(candidate, ipaddress.IPv4Network)
-        if not any(candidate.overlaps(other) for other in taken):
-            return candidate
-    raise LookupError("every private subnet is in use; set SLIPWAY_SUBNET")
+# RFC 1918. The upper half of 10/8 first: home and office networks, VPNs and container engines rarely reach there.
+_RANGES = tuple(IPv4Network(text) for text in ("10.128.0.0/9", "172.16.0.0/12", "192.168.0.0/16"))
 
 
-def used_subnets() -> list[ipaddress.IPv4Network]:
-    """Return what this host has an address in or a route to, the default route excepted (`ip -json`)."""
-    found: list[ipaddress.IPv4Network] = []
-    routes = subprocess.run(["ip", "-json", "-4", "route", "show", "table", "all"], capture_output=True, timeout=10, check=True)
-    for route in json.loads(routes.stdout or b"[]"):
-        destination = route.get("dst", "default")
-        if destination != "default":
-            network = ipaddress.ip_network(destination, strict=False)
-            assert isinstance(network, ipaddress.IPv4Network)
-            found.append(network)
-    return found
+def free_subnet(prefix_length: int, hint: str = "", used: Iterable[IPv4Network] | None = None) -> IPv4Network:
+    """A private subnet that overlaps none of `used`, by default what the host has routes and addresses in.
+
+    The same hint gives the same subnet as long as it is free, and different hints different ones, so that two
+    installations do not meet even while one of their networks is down. HypervisorError when there is none left.
+    """
+    taken = list(used_subnets() if used is None else used)
+    start = int.from_bytes(hashlib.sha256(hint.encode()).digest()[:4], "big")
+    for whole in _RANGES:
+        count = 1 << (prefix_length - whole.prefixlen) if prefix_length >= whole.prefixlen else 0
+        size = 1 << (32 - prefix_length)
+        for offset in range(count):
+            first = int(whole.network_address) + (start + offset) % count * size
+            subnet = IPv4Network((first, prefix_length))
+            if not any(subnet.overlaps(other) for other in taken):
+                return subnet
+    raise HypervisorError(f"no private /{prefix_length} subnet is free on this host")
 
 
-def free_subnet(prefix_length: int, hint: str = "") -> ipaddress.IPv4Network:
-    """Return a free private subnet of this size, such as 10.71.16.0/20. LookupError when there is none."""
-    return pick(prefix_length, hint, used_subnets())
+def used_subnets() -> list[IPv4Network]:
+    """The destinations of the host's IPv4 routes, its own addresses among them, without the default route."""
+    command = ["ip", "-json", "-4", "route", "show", "table", "all"]
+    try:
+        answer = subprocess.run(command, capture_output=True, check=True, timeout=10)
+        routes = json.loads(answer.stdout or b"[]")
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise HypervisorError(f"cannot list the host's routes: {error}") from error
+    return [IPv4Network(route["dst"]) for route in routes if route["dst"] not in {"default", "0.0.0.0/0"}]

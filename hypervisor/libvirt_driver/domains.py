@@ -104,9 +104,9 @@ class DomainVerbs(Linked):
         conn = self._conn
         text = build_domain(spec)
         before = self._existing(spec)
+        if before is not None and before.isPersistent() and not _differences(spec, text, before):
+            return
         if before is not None and before.isActive():
-            if not _differences(spec, text, before):
-                return
             raise WrongState(f"{spec.name} is active and differs from the spec")
         if before is not None and before.name() != spec.name:
             before.rename(spec.name, 0)

@@ -1,5 +1,6 @@
 """The connection to libvirt: opened at the first use, opened again when it broke, never waited for without an end."""
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from .tags import TagCache
 from .translate import translate
 
 OPEN_TIMEOUT_SECONDS = 10
+CLOSE_TIMEOUT_SECONDS = 1
 # A libvirtd that hangs is given up after 5 probes, 5 s apart: every call under way then fails.
 KEEPALIVE_SECONDS = 5
 KEEPALIVE_COUNT = 5
@@ -30,12 +32,19 @@ class Connection:
 
     def __init__(self, uri: str) -> None:
         self.libvirt = libvirt.open(uri)
-        self.tags = TagCache(self.libvirt)
         self.capabilities: str | None = None
-        try:
+        self._lock = threading.Lock()
+        self._tags: TagCache | None = None
+        with contextlib.suppress(libvirt.libvirtError):  # the mock driver in our process has no socket
             self.libvirt.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT)
-        except libvirt.libvirtError:
-            return  # the in-process mock driver has no socket to keep alive
+
+    @property
+    def tags(self) -> TagCache:
+        """The owner tags. It listens to events from its first use on: one callback for each kind and connection."""
+        with self._lock:
+            if self._tags is None:
+                self._tags = TagCache(self.libvirt)
+            return self._tags
 
     def alive(self) -> bool:
         """Whether the connection can still be used, as far as this side knows. Costs no round trip."""
@@ -43,6 +52,12 @@ class Connection:
             return bool(self.libvirt.isAlive())
         except libvirt.libvirtError:
             return False
+
+
+    def close(self) -> None:
+        """Closes it; one that is broken already is closed too."""
+        with contextlib.suppress(libvirt.libvirtError):
+            self.libvirt.close()
 
 
 class Link:
@@ -89,10 +104,10 @@ class Link:
             current, self._connection = self._connection, None
         if current is None or not current.done() or current.exception():
             return
-        try:
-            current.result().libvirt.close()
-        except libvirt.libvirtError:
-            return  # it was broken already
+        # Closing waits for libvirtd's answer, which may never come.
+        closing = threading.Thread(target=current.result().close, name="libvirt-close", daemon=True)
+        closing.start()
+        closing.join(CLOSE_TIMEOUT_SECONDS)
 
     def is_alive(self) -> bool:
         """Whether the connection that the last call used still stands."""
