@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TextIO
 
 NAMES = ("web", "gateway", "node-agent", "node-worker", "worker", "redis", "supervisord")
-PROCESS_NEWS = re.compile(r"(?:WARN|CRIT) (exited: .*|gave up: .*)|INFO (spawned: .*)")
+ENDED = re.compile(r"(?:WARN|INFO) exited: ([\w-]+) \((.*)\)")
+GAVE_UP = re.compile(r"gave up: ([\w-]+) ")
+STARTED = re.compile(r"spawned: '([\w-]+)' with pid (\d+)")
 HIDDEN_FIELDS = {"event", "level", "timestamp", "logger", "exception"}
 COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
 RESET = "\x1b[0m"
@@ -36,22 +38,34 @@ def readable(line: str) -> tuple[str, str]:
     return entry.get("level", "info"), text
 
 
+def news_of_processes(line: str) -> tuple[str, str, str] | None:
+    """Return (process, level, text) where supervisord tells of a process that ended or started."""
+    if found := ENDED.search(line):
+        return found[1], "warning", f"ended ({found[2]}); it is started again"
+    if found := GAVE_UP.search(line):
+        return (
+            found[1],
+            "error",
+            "does not stay up and is left alone now: mend it, then run ./dev up again",
+        )
+    if found := STARTED.search(line):
+        return found[1], "info", f"started, process {found[2]}"
+    return None
+
+
 def shorten(name: str, line: str) -> str | None:
     """Return what a person wants to read of one log line, or None."""
-    level = "info"
-    if name == "redis":
+    if name == "redis" or not line.strip():
         return None
     if name == "supervisord":
-        news = PROCESS_NEWS.search(line)
-        if not news:
+        news = news_of_processes(line)
+        if news is None:
             return None
-        level, line = ("warning" if news[1] else "info"), news[1] or news[2]
+        name, level, text = news
     else:
-        level, line = readable(line)
-    if not line.strip():
-        return None
+        level, text = readable(line)
     colour = COLOURS.get(level, "") if COLOURED else ""
-    return f"{datetime.now().astimezone():%H:%M:%S}  {name:<11}  {colour}{line}{RESET if colour else ''}"
+    return f"{datetime.now().astimezone():%H:%M:%S}  {name:<11}  {colour}{text}{RESET if colour else ''}"
 
 
 class Tail:

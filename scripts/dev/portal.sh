@@ -35,9 +35,9 @@ EOF
 
 # One place for what runs in development; docker-compose.yml has the same commands, one container each.
 write_config() {
-  local uvicorn=$VENV/bin/uvicorn celery="$VENV/bin/celery -A portal worker -P threads -l INFO"
+  local uvicorn=$VENV/bin/uvicorn celery="$VENV/bin/celery --quiet -A portal worker -P threads -l INFO"
   local asgi="--host $HOST --ws websockets-sansio --ws-per-message-deflate false --no-access-log --no-server-header \
---timeout-graceful-shutdown 3"
+--timeout-graceful-shutdown 3 --log-level warning"
   cat >"$RUN/redis.conf" <<EOF
 port 0
 unixsocket $RUN/redis.sock

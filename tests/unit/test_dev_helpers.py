@@ -70,7 +70,8 @@ def test_what_nobody_wants_to_read_is_left_out() -> None:
 
 
 def test_a_process_that_ended_is_told() -> None:
-    assert "exited: web" in (follow.shorten("supervisord", "2026-01-01 WARN exited: web (exit status 1)") or "")
+    told = follow.shorten("supervisord", "2026-01-01 WARN exited: node-worker (exit status 1; not expected)") or ""
+    assert told.split("  ", 1)[1] == "node-worker  ended (exit status 1; not expected); it is started again"
 
 
 class Named:
