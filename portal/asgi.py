@@ -12,11 +12,12 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 
 from vms.routing import websocket_urlpatterns  # noqa: E402
 
+from .body_limit import BodyLimit  # noqa: E402
 from .origins import ExactOrigin  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
-        "http": django_application,
+        "http": BodyLimit(django_application),
         # channels-stubs know Django's URL patterns by another name
         "websocket": ExactOrigin(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),  # type: ignore[arg-type]
     }

@@ -9,13 +9,18 @@ from pydantic_core import PydanticCustomError
 from accounts.models import ApiToken, Role
 
 
-def _no_zero_bytes(text: str) -> str:
+def _storable(text: str) -> str:
+    """Refuse what no database takes, and JSON can say: zero bytes, and halves of a character."""
     if "\x00" in text:
         raise PydanticCustomError("zero_byte", str(_("Zero bytes cannot be kept.")))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PydanticCustomError("half_character", str(_("This is not valid text."))) from None
     return text
 
 
-Text = Annotated[str, AfterValidator(_no_zero_bytes)]
+Text = Annotated[str, AfterValidator(_storable)]
 Ref = Annotated[Text, Field(min_length=1, max_length=100, description="An id or a name.")]
 Limits = dict[Annotated[Text, Field(max_length=32)], Annotated[int, Field(ge=0, lt=2**53)] | None]
 
