@@ -35,11 +35,11 @@ class Command(BaseCommand):
         headers = {"Authorization": f"Bearer {self._token(user)}"}
         with httpx.Client(base_url=f"{settings.PORTAL_URL}/api/v1/", headers=headers, timeout=30) as self.http:
             self.began = time.monotonic()
-            vm = self._create(image, flavor)
+            answer = self._ask(image, flavor)
             try:
-                self._look(vm)
+                self._look(self._arrive(answer))
             finally:
-                self._delete(vm)
+                self._delete(answer["vm"])
 
     def _token(self, username: str) -> str:
         user = User.objects.filter(username=username, is_active=True).first()
@@ -47,10 +47,13 @@ class Command(BaseCommand):
             raise CommandError(f"There is no user {username}. Run ./dev up first.")
         return issue_token_for(Actor.system(), user, "demo", expires_at=timezone.now() + timedelta(hours=1))[1]
 
-    def _create(self, image: str, flavor: str) -> dict[str, Any]:
+    def _ask(self, image: str, flavor: str) -> dict[str, Any]:
         name = f"demo-{secrets.token_hex(3)}"
-        answer = self._call("POST", "vms", json={"name": name, "image": image, "flavor": flavor})
+        answer: dict[str, Any] = self._call("POST", "vms", json={"name": name, "image": image, "flavor": flavor})
         self._say(f"202 for {name} ({image}, {flavor})")
+        return answer
+
+    def _arrive(self, answer: dict[str, Any]) -> dict[str, Any]:
         self._follow(answer["operation"]["id"])
         vm: dict[str, Any] = self._call("GET", f"vms/{answer['vm']['id']}")
         self._say(f"{vm['status']} at {', '.join(vm['ip_addresses']) or 'no address'}")
