@@ -10,6 +10,7 @@ from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from .dimensions import Dimension
 from .models import ApiToken, Project, Role, User
 from .refusals import BadInput
 
@@ -168,3 +169,34 @@ class NewProjectForm(SlipwayForm):
         if Project.objects.filter(name=name).exists():
             raise forms.ValidationError(_("This name is taken."))
         return name
+
+
+class LimitsForm(SlipwayForm):
+    """A limit for every dimension; an empty field is no limit. `seen` tells which limits the form was filled from."""
+
+    seen = forms.CharField(widget=forms.HiddenInput, required=False)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for dimension in Dimension:
+            unit = " (MiB)" if "memory" in dimension else " (GiB)" if dimension == Dimension.DISK_GIB else ""
+            field = forms.IntegerField(
+                label=f"{dimension.label}{unit}",
+                required=False,
+                min_value=0,
+                max_value=2**53 - 1,
+                widget=forms.NumberInput(
+                    attrs={"class": "form-control sw-num", "placeholder": _("unlimited"), "min": 0}
+                ),
+            )
+            self.fields[dimension.value] = field
+
+    @property
+    def limit_fields(self) -> list[forms.BoundField]:
+        """The fields of the limits, in the order of the dimensions."""
+        return [self[dimension.value] for dimension in Dimension]
+
+    @property
+    def limits(self) -> dict[str, int | None]:
+        """The limits that were asked for."""
+        return {dimension.value: self.cleaned_data[dimension.value] for dimension in Dimension}

@@ -3,6 +3,7 @@
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.i18n import set_language
 
+from vms.urls import desk_urlpatterns
 from vms.views.home import home
 from vms.views.quotas import quotas_page
 
@@ -13,6 +14,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", home, name="home"),
     path("vms/", include("vms.urls")),
     path("quotas/", quotas_page, name="quotas"),
+    path("admin-desk/", include((desk_urlpatterns, "desk"))),
     path("accounts/", include("accounts.urls")),
     path("language", set_language, name="set_language"),
     path("api/v1/", api.urls),

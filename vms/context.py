@@ -36,7 +36,16 @@ PLACES = [
     Place("machines", "vms:list", _("Machines"), "machine", "M", "/vms/"),
     Place("quotas", "quotas", _("Quotas"), "gauge", "Q"),
 ]
-DESK_PLACES: list[Place] = []
+DESK_PLACES = [
+    Place("desk", "desk:home", _("Attention"), "desk", "D"),
+    Place("people", "desk:people", _("People"), "users", prefix="/admin-desk/people/"),
+    Place("projects", "desk:projects", _("Projects"), "sliders", prefix="/admin-desk/projects/"),
+    Place("all-machines", "desk:machines", _("All machines"), "machine", prefix="/admin-desk/machines/"),
+    Place("operations", "desk:operations", _("Operations"), "clock", prefix="/admin-desk/operations/"),
+    Place("nodes", "desk:nodes", _("Nodes"), "node", prefix="/admin-desk/nodes/"),
+    Place("capacity", "desk:capacity", _("Capacity"), "gauge", prefix="/admin-desk/capacity/"),
+    Place("audit", "desk:audit", _("Audit log"), "audit", prefix="/admin-desk/audit/"),
+]
 NEW = Place("new", "vms:new", _("New"), "plus")
 
 

@@ -107,6 +107,18 @@ class ConfirmNameForm(SlipwayForm):
         return str(typed)
 
 
+class CordonForm(SlipwayForm):
+    """Why a node takes no new machines."""
+
+    reason = forms.CharField(
+        label=_("Why"),
+        required=False,
+        max_length=200,
+        help_text=_("Staff see it at the desk. People are told only that there is no room."),
+        widget=forms.TextInput(attrs={**PLAIN, "autofocus": True}),
+    )
+
+
 def offered_images() -> list[Image]:
     """Return the images that can be picked."""
     return list(Image.objects.filter(active=True).order_by("name"))

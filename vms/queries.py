@@ -183,6 +183,8 @@ def filtered_vms(
             | Q(nics__address__startswith=word)
             | Q(created_by__username__iexact=word)
             | Q(image__name__iexact=word)
+            | Q(project__name__iexact=word)
+            | Q(node__name__iexact=word)
         )
     return rows.distinct() if search else rows
 
