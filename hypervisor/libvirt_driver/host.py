@@ -24,7 +24,7 @@ def host_facts(conn: Any, capabilities: str) -> HostFacts:
     return HostFacts(
         hostname=conn.getHostname(),
         vcpus=conn.getInfo()[2],
-        memory_mib=conn.getInfo()[1],
+        memory_mib=memory.get("total", conn.getInfo()[1] * 1024) // 1024,  # getInfo misses hot-plugged memory
         memory_free_mib=available_kib // 1024,
         arch=root.findtext("host/cpu/arch", ""),
         cpu_model=root.findtext("host/cpu/model", ""),
