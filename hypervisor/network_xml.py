@@ -4,27 +4,31 @@ Sources: https://libvirt.org/formatnetwork.html and https://libvirt.org/formatnw
 """
 
 import ipaddress
+from pathlib import PurePosixPath
 from uuid import UUID
 
 from .errors import BadSpec
 from .specs import NetworkSpec
 from .xml_text import Element, attribute, element, from_text, text_of, to_text
 
+_HOSTS_OPTION = "dhcp-hostsdir="
 NETWORK_NAMESPACE = "https://slipway.dev/xmlns/network/1"
 DNSMASQ_NAMESPACE = "http://libvirt.org/schemas/network/dnsmasq/1.0"
 _BROADCAST = "ff:ff:ff:ff:ff:ff"
 
 
 def build_network(spec: NetworkSpec) -> str:
-    """The XML of a NAT network with DHCP and DNS; host entries are added to it later, one by one."""
+    """The XML of a NAT network with DHCP and DNS."""
     filter_tag = element(
         "filter",
         {"name": spec.filter_name, "uuid": spec.filter_uuid},
         namespace=NETWORK_NAMESPACE,
         prefix="slipway",
     )
-    # A name that a guest sends must not become one that its neighbours resolve.
-    option = element("option", {"value": "dhcp-ignore-names"}, namespace=DNSMASQ_NAMESPACE, prefix="dnsmasq")
+    options = [
+        "dhcp-ignore-names",  # a name that a guest sends must not become one that its neighbours resolve
+        _HOSTS_OPTION + str(spec.hosts_dir),
+    ]
     dhcp = element("dhcp", {}, element("range", {"start": spec.dhcp_first, "end": spec.dhcp_last}))
     return to_text(
         element(
@@ -38,7 +42,7 @@ def build_network(spec: NetworkSpec) -> str:
             element("bridge", {"name": spec.bridge, "stp": "off", "delay": "0"}),
             element("domain", {"name": spec.domain, "localOnly": "yes"}),
             element("ip", {"address": spec.gateway, "prefix": spec.prefix_length}, dhcp),
-            element("options", {}, option, namespace=DNSMASQ_NAMESPACE, prefix="dnsmasq"),
+            _dnsmasq("options", {}, *(_dnsmasq("option", {"value": option}) for option in options)),
         )
     )
 
@@ -59,19 +63,14 @@ def parse_network(text: str) -> NetworkSpec:
         dhcp_last=attribute(root, "ip/dhcp/range", "end"),
         filter_name=attribute(root, tag, "name"),
         filter_uuid=UUID(attribute(root, tag, "uuid")),
+        hosts_dir=_hosts_dir(root),
         domain=attribute(root, "domain", "name"),
     )
 
 
-def build_host(mac: str, address: str) -> str:
-    """The DHCP host entry of one card."""
-    return to_text(element("host", {"mac": mac, "ip": address}))
-
-
-def parse_hosts(text: str) -> dict[str, str]:
-    """The DHCP host entries in a network's XML: MAC -> address."""
-    hosts = from_text(text).iterfind("ip/dhcp/host")
-    return {host.get("mac", "").lower(): host.get("ip", "") for host in hosts}
+def build_reload(gateway: str) -> str:
+    """A DNS entry that means nothing: adding and removing it makes libvirt tell dnsmasq to read its files again."""
+    return to_text(element("host", {"ip": gateway}, element("hostname", {}, "reload")))
 
 
 def build_filter(spec: NetworkSpec) -> str:
@@ -115,3 +114,14 @@ def _prefix_length(root: Element) -> int:
     if found is not None and found.get("prefix"):
         return int(found.get("prefix", ""))
     return ipaddress.IPv4Network(f"0.0.0.0/{attribute(root, 'ip', 'netmask')}").prefixlen
+
+
+def _dnsmasq(tag: str, attributes: dict[str, object], *children: Element) -> Element:
+    return element(tag, attributes, *children, namespace=DNSMASQ_NAMESPACE, prefix="dnsmasq")
+
+
+def _hosts_dir(root: Element) -> PurePosixPath:
+    for option in root.iterfind(f"{{{DNSMASQ_NAMESPACE}}}options/{{{DNSMASQ_NAMESPACE}}}option"):
+        if option.get("value", "").startswith(_HOSTS_OPTION):
+            return PurePosixPath(option.get("value", "").removeprefix(_HOSTS_OPTION))
+    raise BadSpec("the network has no folder of host entries")

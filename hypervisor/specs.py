@@ -88,7 +88,10 @@ class PoolFacts:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
-    """A NAT network of ours with DHCP by host entries, STP off, and the anti-spoofing filter `filter_name`."""
+    """A NAT network of ours with DHCP by host entries, STP off, and the anti-spoofing filter `filter_name`.
+
+    `hosts_dir` is the folder of the DHCP host entries, made if it is missing; dnsmasq's user must be able to reach it.
+    """
 
     name: str
     uuid: UUID
@@ -99,6 +102,7 @@ class NetworkSpec:
     dhcp_last: str
     filter_name: str
     filter_uuid: UUID
+    hosts_dir: PurePosixPath
     domain: str = "slipway.internal"
 
 

@@ -1,18 +1,21 @@
 """Networks: ours with NAT, a filter against spoofing, and one DHCP host entry for each card."""
 
 import contextlib
+import logging
+from pathlib import Path
 from typing import Any
 
 import libvirt
 
+from hypervisor.dhcp_hosts import DhcpHosts
 from hypervisor.dhcp_release import release_lease
 from hypervisor.errors import AlreadyExists, BadSpec, NotFound
-from hypervisor.network_xml import build_filter, build_host, build_network, parse_hosts, parse_network
+from hypervisor.network_xml import build_filter, build_network, build_reload, parse_network
 from hypervisor.specs import NetworkSpec
 
 from .link import Linked, verb
 
-_HOSTS = libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST
+log = logging.getLogger(__name__)
 
 
 class NetworkVerbs(Linked):
@@ -20,32 +23,46 @@ class NetworkVerbs(Linked):
 
     @verb
     def ensure_network(self, spec: NetworkSpec) -> None:
-        """The network and its filter exist, and it is active; AlreadyExists when its name stands for another one.
+        """The network and its filter exist, and it is active.
 
-        The filter is brought up to date, also for the cards that use it now.
+        The filter is brought up to date, also for the cards that use it now. A network of that name that differs is replaced
+        while no card uses it; AlreadyExists otherwise.
         """
-        conn = self._conn
-        conn.nwfilterDefineXMLFlags(build_filter(spec), libvirt.VIR_NWFILTER_DEFINE_VALIDATE)
-        try:
-            network = self._network(spec.name)
-        except NotFound:
-            conn.networkDefineXMLFlags(build_network(spec), libvirt.VIR_NETWORK_DEFINE_VALIDATE)
-            network = self._network(spec.name)
-        if _parsed(network) != spec:
-            raise AlreadyExists(f"the network {spec.name} differs from the spec")
+        self._conn.nwfilterDefineXMLFlags(build_filter(spec), libvirt.VIR_NWFILTER_DEFINE_VALIDATE)
+        DhcpHosts(Path(spec.hosts_dir)).make_folder()
+        network = self._network_as(spec)
         if not network.isActive():
             network.create()
         if not network.autostart():
             network.setAutostart(1)
 
+    def _network_as(self, spec: NetworkSpec) -> Any:
+        """The libvirt network, defined as the spec says."""
+        conn = self._conn
+        try:
+            network = self._network(spec.name)
+        except NotFound:
+            return conn.networkDefineXMLFlags(build_network(spec), libvirt.VIR_NETWORK_DEFINE_VALIDATE)
+        if _parsed(network, libvirt.VIR_NETWORK_XML_INACTIVE) == spec:
+            return network
+        if network.isActive():
+            if network.listAllPorts(0):
+                raise AlreadyExists(f"the network {spec.name} is in use and differs from the spec")
+            network.destroy()
+        network.undefine()
+        return conn.networkDefineXMLFlags(build_network(spec), libvirt.VIR_NETWORK_DEFINE_VALIDATE)
+
     @verb
     def remove_network(self, name: str, filter_name: str) -> None:
-        """Neither the network nor its filter exists."""
+        """Neither the network nor its filter nor its host entries exist."""
         with contextlib.suppress(NotFound):
             network = self._network(name)
+            spec = _parsed(network)
             if network.isActive():
                 network.destroy()
             network.undefine()
+            if spec is not None:
+                DhcpHosts(Path(spec.hosts_dir)).remove_folder()
         try:
             self._conn.nwfilterLookupByName(filter_name).undefine()
         except libvirt.libvirtError as error:
@@ -55,36 +72,29 @@ class NetworkVerbs(Linked):
     @verb
     def ensure_address(self, network: str, mac: str, address: str) -> None:
         """DHCP gives this card this address; AlreadyExists when another card has it."""
-        found = self._network(network)
-        entries = parse_hosts(found.XMLDesc(0))
-        mac = mac.lower()
-        if entries.get(mac) == address:
-            return
-        if address in entries.values():
-            raise AlreadyExists(f"the address {address} belongs to another card")
-        command = libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST
-        if mac in entries:
-            command = libvirt.VIR_NETWORK_UPDATE_COMMAND_MODIFY
-        found.update(command, _HOSTS, -1, build_host(mac, address), _affect(found))
+        found, spec = self._ours(network)
+        if DhcpHosts(Path(spec.hosts_dir)).put(mac.lower(), address):
+            _reload(found, spec)
 
     @verb
     def remove_address(self, network: str, mac: str) -> None:
         """DHCP knows neither the card nor a lease of its address, so that another card can have it at once."""
-        found = self._network(network)
-        mac = mac.lower()
-        address = parse_hosts(found.XMLDesc(0)).get(mac)
-        if address is not None:
-            delete = libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE
-            found.update(delete, _HOSTS, -1, build_host(mac, address), _affect(found))
+        found, spec = self._ours(network)
+        if DhcpHosts(Path(spec.hosts_dir)).drop(mac.lower()) is not None:
+            _reload(found, spec)
         if self._is_mock or not found.isActive():
             return
         for lease in found.DHCPLeases(mac, 0):
-            release_lease(found.bridgeName(), _gateway(found), lease["ipaddr"], mac)
+            try:
+                release_lease(spec.bridge, spec.gateway, lease["ipaddr"], mac)
+            except OSError as error:  # it then ends by itself, within the hour
+                log.warning("lease of %s not released: %s", lease["ipaddr"], error)
 
     @verb
     def addresses(self, network: str) -> dict[str, str]:
         """The DHCP host entries: MAC -> address."""
-        return parse_hosts(self._network(network).XMLDesc(0))
+        _, spec = self._ours(network)
+        return DhcpHosts(Path(spec.hosts_dir)).entries()
 
     def _network(self, name: str) -> Any:
         """The libvirt network; NotFound when there is none."""
@@ -95,18 +105,29 @@ class NetworkVerbs(Linked):
                 raise NotFound(f"network {name}") from error
             raise
 
+    def _ours(self, name: str) -> tuple[Any, NetworkSpec]:
+        network = self._network(name)
+        return network, parse_network(network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE))
 
-def _parsed(network: Any) -> NetworkSpec | None:
+
+def _parsed(network: Any, flags: int = 0) -> NetworkSpec | None:
     try:
-        return parse_network(network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE))
+        return parse_network(network.XMLDesc(flags))
     except BadSpec:
         return None
 
 
-def _gateway(network: Any) -> str:
-    return parse_network(network.XMLDesc(0)).gateway
+def _reload(network: Any, spec: NetworkSpec) -> None:
+    """Makes dnsmasq read the host entries again, now.
 
-
-def _affect(network: Any) -> int:
-    config = int(libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG)
-    return config | int(libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE) if network.isActive() else config
+    Where two do this at once, one finds the entry there or gone already: then the other's change came after this file.
+    """
+    if not network.isActive():
+        return
+    entry, dns = build_reload(spec.gateway), libvirt.VIR_NETWORK_SECTION_DNS_HOST
+    for command in (libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE):
+        try:
+            network.update(command, dns, -1, entry, libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:
+                raise

@@ -7,10 +7,10 @@ import uuid
 from pathlib import Path, PurePosixPath
 
 from django.conf import settings
-from hypervisor.subnets import free_subnet
 
 from hypervisor.api import Hypervisor
 from hypervisor.specs import HostFacts, NetworkSpec, PoolSpec
+from hypervisor.subnets import free_subnet
 from vms.models import Network, Node, StoragePool
 
 QEMU_USERS = ("libvirt-qemu", "qemu")
@@ -113,4 +113,5 @@ def network_spec(network: Network) -> NetworkSpec:
         dhcp_last=str(subnet[-2]),
         filter_name=network.filter_name,
         filter_uuid=uuid.uuid5(network.id, "filter"),
+        hosts_dir=PurePosixPath(settings.DATA_DIR) / "dhcp",
     )

@@ -140,6 +140,7 @@ def _make_node() -> tuple[Node, StoragePool, Network, FakeHypervisor]:
         NetworkSpec(
             name=name, uuid=uuid4(), bridge="sw-test", gateway="10.71.0.1", prefix_length=20, dhcp_first="10.71.0.2",
             dhcp_last="10.71.15.254", filter_name=f"{name}-guest", filter_uuid=uuid4(),
+            hosts_dir=path.parent / "dhcp",
         )
     )  # fmt: skip
     return node, pool, network, hypervisor
