@@ -9,6 +9,7 @@ from vms.views.quotas import quotas_page
 
 from . import health
 from .api import api
+from .api_docs import docs
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", home, name="home"),
@@ -17,6 +18,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin-desk/", include((desk_urlpatterns, "desk"))),
     path("accounts/", include("accounts.urls")),
     path("language", set_language, name="set_language"),
+    path("api/v1/docs", docs, name="api-docs"),
     path("api/v1/", api.urls),
     path("healthz", health.healthz, name="healthz"),
     path("healthz/<str:part>", health.healthz, name="healthz-part"),
