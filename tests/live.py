@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import httpx
@@ -70,6 +70,12 @@ class Api:
     """A program that uses the REST API with one user's token."""
 
     http: httpx.Client
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.http.close()
 
     def call(self, method: str, path: str, body: Any = None, status: int | None = None) -> Any:
         """Return the JSON of an answer with this status (default: any success)."""

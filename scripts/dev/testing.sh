@@ -57,6 +57,15 @@ start_e2e_portal() {
   note "http://127.0.0.1:${SLIPWAY_E2E_PORT:-18100}"
 }
 
+# ./dev e2e-portal up|down: the portal that system and e2e tests drive, kept between runs of single tests.
+cmd_e2e_portal() {
+  case ${1:-} in
+    up) if ! in_e2e_installation status >/dev/null 2>&1; then in_e2e_installation up -d; fi ;;
+    down) in_e2e_installation down --wipe --yes ;;
+    *) die "e2e-portal takes up or down." "run ./dev e2e-portal up." ;;
+  esac
+}
+
 prepare_tests() {
   step "System packages" "check the network and 'apt-get update', then run this again." \
     install_packages "${UP_PACKAGES[@]}" "${TEST_PACKAGES[@]}"

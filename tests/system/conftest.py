@@ -15,8 +15,9 @@ def live() -> Live:
 
 
 @pytest.fixture(scope="session")
-def alice(live: Live) -> Api:
-    return live.api("alice")
+def alice(live: Live) -> Iterator[Api]:
+    with live.api("alice") as api:
+        yield api
 
 
 @pytest.fixture(scope="session")

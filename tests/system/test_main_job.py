@@ -121,10 +121,10 @@ def test_deleting_a_running_machine_leaves_nothing(live: Live, alice: Api, host)
 
 
 def test_a_machine_of_someone_else_does_not_exist(live, micro):
-    charlie = live.api("charlie")
-    charlie.call("GET", f"vms/{micro['id']}", status=404)
-    charlie.call("POST", f"vms/{micro['id']}/stop", {}, status=404)
-    assert micro["id"] not in str(charlie.call("GET", "vms"))
+    with live.api("charlie") as charlie:
+        charlie.call("GET", f"vms/{micro['id']}", status=404)
+        charlie.call("POST", f"vms/{micro['id']}/stop", {}, status=404)
+        assert micro["id"] not in str(charlie.call("GET", "vms"))
 
 
 def test_the_demo_command_tells_the_whole_story(live):
