@@ -42,8 +42,24 @@ class Consoles:
         self._serial = serial
         self._watch = watch
         self._blocking = blocking
+        self._under_way: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._under_way.add(task)
+        try:
+            await self._handle(scope, receive, send)
+        finally:
+            self._under_way.discard(task)
+
+    async def end_all(self) -> None:
+        """Ask every client to come back later, and wait a moment until all have been told."""
+        self._watch.end_all(SERVICE_RESTART)
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=handshake.CLOSE_SECONDS + 1)
+
+    async def _handle(self, scope: Message, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
         try:
             hello = handshake.read_hello(scope)
@@ -110,7 +126,7 @@ class Consoles:
         except (HypervisorError, TimeoutError) as error:
             log.warning("console.no_graphics", domain=str(uuid), error=repr(error))
             raise NoStream(TRY_AGAIN_LATER) from None
-        display = socket.socket(fileno=descriptor)
+        display = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=descriptor)
         display.setblocking(False)
         loop = asyncio.get_running_loop()
         _transport, stream = await loop.create_unix_connection(Stream, sock=display)

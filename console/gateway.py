@@ -37,10 +37,10 @@ class Gateway:
         self.serial = SerialHub(sockets)
         self.watch = Watch(self.blocking)
         self.screenshots = Screenshots(hypervisor, self.blocking)
-        consoles = Consoles(hypervisor, self.serial, self.watch, self.blocking)
+        self.consoles = Consoles(hypervisor, self.serial, self.watch, self.blocking)
         self.routes = URLRouter(
             [
-                path("console/<str:kind>/<uuid:vm_id>", consoles),  # type: ignore[arg-type, list-item]
+                path("console/<str:kind>/<uuid:vm_id>", self.consoles),  # type: ignore[arg-type, list-item]
                 re_path("", _nothing_here),  # type: ignore[arg-type, list-item]
             ]
         )
@@ -70,6 +70,7 @@ class Gateway:
             yield self
         finally:
             self._up = False
+            await self.consoles.end_all()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

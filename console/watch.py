@@ -50,6 +50,10 @@ class Watch:
     def remove(self, grant: Grant) -> None:
         self._open.pop(grant.session_id, None)
 
+    def end_all(self, code: int) -> None:
+        for console in self._open.values():
+            console.end(code)
+
     async def run(self) -> None:
         """Check for ever, until cancelled."""
         while True:
@@ -63,7 +67,10 @@ class Watch:
             return
         now = asyncio.get_running_loop().time()
         try:
-            refused = await self._blocking.database(_check, [console.grant for console in consoles])
+            refused, back = await self._blocking.database(_check, [console.grant for console in consoles])
+            for grant in back:
+                if grant.session_id not in self._open:  # it was closed while its row was looked for
+                    await self._blocking.database(console_access.close, grant)
         except Exception:
             log.exception("console.check_failed", open=len(consoles))
             if now - self._checked_at > UNCHECKED_AT_MOST_SECONDS:
@@ -78,7 +85,6 @@ class Watch:
                 console.end(code)
 
 
-def _check(grants: Collection[Grant]) -> dict[UUID, Refused]:
+def _check(grants: Collection[Grant]) -> tuple[dict[UUID, Refused], list[Grant]]:
     refused = console_access.verdicts(grants)
-    console_access.keep([grant for grant in grants if grant.session_id not in refused])
-    return refused
+    return refused, console_access.keep([grant for grant in grants if grant.session_id not in refused])

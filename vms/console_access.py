@@ -161,13 +161,19 @@ def verdicts(grants: Collection[Grant]) -> dict[UUID, Refused]:
     return {grant.session_id: code for grant in grants if (code := verdict(grant)) is not None}
 
 
-def keep(grants: Collection[Grant]) -> None:
-    """Say that these consoles are open; a row that was swept away while the gateway was asleep comes back."""
+def keep(grants: Collection[Grant]) -> list[Grant]:
+    """Say that these consoles are open.
+
+    A row that was swept away, while the gateway was asleep, comes back; returns the grants whose rows did.
+    """
     ids = [grant.session_id for grant in grants]
-    if ConsoleSession.objects.filter(pk__in=ids).update(seen_at=Now()) < len(ids):
-        there = set(ConsoleSession.objects.filter(pk__in=ids).values_list("pk", flat=True))
-        alive = set(VirtualMachine.objects.filter(pk__in={g.vm_id for g in grants}).values_list("pk", flat=True))
-        _insert(g for g in grants if g.session_id not in there and g.vm_id in alive)
+    if ConsoleSession.objects.filter(pk__in=ids).update(seen_at=Now()) == len(ids):
+        return []
+    there = set(ConsoleSession.objects.filter(pk__in=ids).values_list("pk", flat=True))
+    alive = set(VirtualMachine.objects.filter(pk__in={g.vm_id for g in grants}).values_list("pk", flat=True))
+    missing = [grant for grant in grants if grant.session_id not in there and grant.vm_id in alive]
+    _insert(missing)
+    return missing
 
 
 def close(grant: Grant) -> None:
