@@ -102,3 +102,11 @@ def test_a_clock_that_ran_backwards_gives_no_negative_time():
     card = OperationCard(operation("stop", "stopped", status="succeeded"))
     card.operation.finished_at = card.operation.created_at - timedelta(seconds=3)
     assert card.seconds == 0.0
+
+
+@pytest.mark.parametrize(
+    ("ago", "said"), [({"seconds": 5}, "under a minute"), ({"minutes": 3}, "3 minutes"), ({"days": 2}, "2 days")]
+)
+def test_a_span_is_said_in_its_largest_unit(ago, said):
+    now = timezone.now()
+    assert plain(amounts.span(now - timedelta(**ago), now)) == said

@@ -1,7 +1,10 @@
 """Figures with their units as people read them: 62.5 GiB, 4, 62,5 Gio."""
 
+from datetime import datetime, timedelta
+
 from django.utils.formats import number_format
 from django.utils.functional import Promise
+from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
 from accounts.dimensions import Dimension
@@ -58,3 +61,10 @@ def size(vcpus: int, memory_mib: int) -> str:
 def label(dimension: str) -> str | Promise:
     """Return a dimension's name."""
     return Dimension(dimension).label
+
+
+def span(since: datetime, now: datetime) -> str:
+    """Return how long ago a moment is, in its largest unit: 3 days, 2 hours, under a minute."""
+    if now - since < timedelta(minutes=1):
+        return _("under a minute")
+    return timesince(since, now, depth=1)

@@ -6,7 +6,6 @@ from datetime import datetime
 from django.conf import settings
 from django.utils import timezone
 from django.utils.functional import Promise
-from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
 from accounts.access import Verb, allows
@@ -160,7 +159,7 @@ class VmCard:
     def _for(self, since: datetime | None) -> str:
         if since is None:
             return ""
-        span = timesince(since, self.now, depth=1)
+        span = amounts.span(since, self.now)
         words = {
             Status.RUNNING: _("Up %(span)s"),
             Status.STOPPED: _("Off for %(span)s"),

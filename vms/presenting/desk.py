@@ -31,7 +31,7 @@ class Act:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing that needs somebody. `since` stands after the headline, where there is a moment."""
+    """One thing that needs somebody. `joint` stands between name and headline, `since` after them."""
 
     key: str
     glyph: str
@@ -42,6 +42,7 @@ class Item:
     since: datetime | None = None
     acts: tuple[Act, ...] = ()
     detail: str = ""
+    joint: str = " "
 
 
 def attention(nodes: list[NodeView]) -> list[Item]:
@@ -104,11 +105,12 @@ def _unclaimed(operation: Operation) -> Item:
         "wait",
         operation.vm_name,
         _vm(operation),
-        _("%(doing)s: nobody works on it since") % {"doing": OperationCard(operation).title},
+        _("%(doing)s, but nobody works on it since") % {"doing": OperationCard(operation).title},
         _("The worker of %(node)s does not take it, or it died. It is rung again every few seconds.")
         % {"node": operation.node.name},
         operation.lease_expires_at or operation.created_at,
         _look_at(operation),
+        joint=": ",
     )
 
 
@@ -126,6 +128,7 @@ def _failed(operation: Operation) -> Item:
         operation.finished_at,
         _look_at(operation),
         operation.staff_detail,
+        joint=": ",
     )
 
 

@@ -10,7 +10,6 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.timesince import timesince
 from django.utils.translation import get_language, get_language_info
 from django.utils.translation import gettext as _
 
@@ -128,7 +127,7 @@ def until(moment: datetime) -> SafeString:
 @register.filter
 def span(moment: datetime | None) -> str:
     """Return how long ago a moment is, in its largest unit: 3 days, 2 hours."""
-    return timesince(moment, depth=1) if moment else ""
+    return amounts.span(moment, timezone.now()) if moment else ""
 
 
 @register.filter
