@@ -1,11 +1,11 @@
 """The DHCP host entries of a network: one small file for each card, in a folder that dnsmasq reads (`dhcp-hostsdir`).
 
-Not libvirt's own host entries: changing one makes libvirt 9.0 take down and rebuild all firewall rules of the network, 0.7 to
-1.2 s in which no guest on it reaches anything. A file's name carries the whole entry, so listing the folder tells all.
+Not libvirt's own host entries: changing one makes libvirt 9.0 take down and rebuild all firewall rules of the network,
+0.7 to 1.2 s in which no guest on it reaches anything. A file's name carries the whole entry, so listing the folder
+tells all.
 """
 
 import ipaddress
-import os
 import re
 from pathlib import Path
 
@@ -27,14 +27,17 @@ class DhcpHosts:
     def entries(self) -> dict[str, str]:
         """MAC -> address; empty where there is no folder."""
         try:
-            names = os.listdir(self._folder)
+            names = [path.name for path in self._folder.iterdir()]
         except FileNotFoundError:
             return {}
         found = (_NAME.fullmatch(name) for name in names)
         return {match[1].replace("-", ":"): match[2] for match in found if match}
 
     def put(self, mac: str, address: str) -> bool:
-        """Gives the card this address alone; returns whether anything changed. AlreadyExists when another card has it."""
+        """Gives the card this address alone; returns whether anything changed.
+
+        AlreadyExists when another card has it, BadSpec when it is no address.
+        """
         path = self._path(mac, address)
         entries = self.entries()
         before = entries.pop(mac, None)

@@ -97,7 +97,7 @@ def device_inventory(text: str) -> list[str]:
     for device in from_text(text).iterfind("devices/*"):
         target = device.find("target")
         bus = "" if target is None else target.get("bus", target.get("name", ""))
-        words.append(f"{device.tag}:{device.get('device', device.get('type', ''))}:{bus}")
+        words.append(f"{device.tag!s}:{device.get('device', device.get('type', ''))}:{bus}")
     return sorted(word for word in words if word.split(":")[0] not in {"controller", "emulator", "input", "audio"})
 
 
@@ -152,7 +152,8 @@ def _devices(spec: DomainSpec) -> list[Element]:
 def _disk(disk: DiskSpec) -> Element:
     """The host's page cache is used: overlays share the pages of their base image."""
     driver = element(
-        "driver", {"name": "qemu", "type": "qcow2", "cache": "writeback", "error_policy": "enospace", "discard": "unmap"}
+        "driver",
+        {"name": "qemu", "type": "qcow2", "cache": "writeback", "error_policy": "enospace", "discard": "unmap"},
     )
     parts = [driver, element("source", {"file": disk.path}), _backing(disk)]
     target = element("target", {"dev": f"vd{chr(ord('a') + disk.index)}", "bus": "virtio"})

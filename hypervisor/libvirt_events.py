@@ -1,8 +1,8 @@
 """libvirt's domain events for asyncio: hints about what to read again, for as long as somebody listens.
 
-They arrive in the thread of libvirt's event loop and are handed over to the listener's loop, so they work with any loop, and
-a busy one costs no connection. Events get lost (a libvirtd that restarts sends none for what happened meanwhile), hence the
-None after each connect and each loss: compare everything then.
+They arrive in the thread of libvirt's event loop and are handed over to the listener's loop, so they work with any
+loop, and a busy one costs no connection. Events get lost (a libvirtd that restarts sends none for what happened
+meanwhile), hence the None after each connect and each loss: compare everything then.
 """
 
 import asyncio
@@ -82,7 +82,10 @@ class DomainEvents:
 
 
 class _Inbox:
-    """What libvirt's thread puts in and the listener takes out. Equal events that wait count once (a flood stays small)."""
+    """What libvirt's thread puts in and the listener takes out. Equal events that wait count once: a flood stays small.
+
+    The `on_` methods are called in libvirt's thread.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -102,19 +105,19 @@ class _Inbox:
         return event
 
     def on_lifecycle(self, _conn: Any, domain: Any, event: int, _detail: int, _opaque: object) -> None:
-        """libvirt's thread: a domain came, went, or changed its state."""
+        """A domain came, went, or changed its state."""
         self._put(domain, _LIFECYCLE.get(event, "lifecycle"))
 
     def on_agent(self, _conn: Any, domain: Any, state: int, _reason: int, _opaque: object) -> None:
-        """libvirt's thread: a guest agent came or went."""
+        """A guest agent came or went."""
         self._put(domain, _AGENT.get(state, "agent"))
 
     def on_event(self, _conn: Any, domain: Any, *rest: Any) -> None:
-        """libvirt's thread: something of `_OTHERS`, whose word is the last argument."""
+        """Something of `_OTHERS`, whose word is the last argument."""
         self._put(domain, rest[-1])
 
     def on_close(self, _conn: Any, _reason: int, _opaque: object) -> None:
-        """libvirt's thread: the connection is lost."""
+        """The connection is lost."""
         self._hand_over(None)
 
     def _put(self, domain: Any, what: str) -> None:

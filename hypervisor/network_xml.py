@@ -15,6 +15,8 @@ _HOSTS_OPTION = "dhcp-hostsdir="
 NETWORK_NAMESPACE = "https://slipway.dev/xmlns/network/1"
 DNSMASQ_NAMESPACE = "http://libvirt.org/schemas/network/dnsmasq/1.0"
 _BROADCAST = "ff:ff:ff:ff:ff:ff"
+# A DHCP client's addresses before it has one.
+_NOBODY_YET = {"srcipaddr": "0.0.0.0", "dstipaddr": "255.255.255.255"}  # noqa: S104 - nothing binds to it
 
 
 def build_network(spec: NetworkSpec) -> str:
@@ -76,12 +78,13 @@ def build_reload(gateway: str) -> str:
 def build_filter(spec: NetworkSpec) -> str:
     """The anti-spoofing filter of a network's cards, complete in itself: what no rule accepts is dropped.
 
-    Seen from the guest, "out" is what it sends. A guest may send, from its own MAC alone: DHCP requests, ARP and IPv4 from
-    its own address, but never as a DHCP server (`no-ip-spoofing` of libvirt would let that pass). It hears only what is meant
-    for it, and broadcasts. All else falls through to the last rule: IPv6 with its router advertisements, VLAN tags, RARP, LLC.
+    Seen from the guest, "out" is what it sends. A guest may send, from its own MAC alone: DHCP requests, ARP and IPv4
+    from its own address, but never as a DHCP server (`no-ip-spoofing` of libvirt would let that pass). It hears only
+    what is meant for it, and broadcasts. All else falls through to the last rule: IPv6 with its router advertisements,
+    VLAN tags, RARP, LLC.
     """
-    address = {"name": spec.filter_name, "chain": "root"}
-    return to_text(element("filter", address, element("uuid", {}, str(spec.filter_uuid)), *_rules()))
+    uuid = element("uuid", {}, str(spec.filter_uuid))
+    return to_text(element("filter", {"name": spec.filter_name, "chain": "root"}, uuid, *_rules()))
 
 
 def _rules() -> list[Element]:
@@ -91,7 +94,7 @@ def _rules() -> list[Element]:
     return [
         _rule("drop", "out", 100, "mac", {"match": "no", **from_me}),
         _rule("drop", "out", 110, "ip", {"protocol": "udp", "srcportstart": 67}),
-        _rule("accept", "out", 120, "ip", {"srcipaddr": "0.0.0.0", "dstipaddr": "255.255.255.255", **dhcp_ports}),
+        _rule("accept", "out", 120, "ip", {**_NOBODY_YET, **dhcp_ports}),
         _rule("accept", "out", 130, "ip", {"srcipaddr": "$IP"}),
         _rule("accept", "out", 140, "arp", {"opcode": "Request", **my_arp}),
         _rule("accept", "out", 150, "arp", {"opcode": "Reply", **my_arp}),
@@ -109,7 +112,7 @@ def _rule(action: str, direction: str, priority: int, protocol: str, match: dict
 
 
 def _prefix_length(root: Element) -> int:
-    """libvirt writes back a netmask where a prefix was given."""
+    """The prefix's length, also where it is written as a netmask."""
     found = root.find("ip")
     if found is not None and found.get("prefix"):
         return int(found.get("prefix", ""))

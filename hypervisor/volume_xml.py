@@ -32,12 +32,20 @@ def build_volume(spec: VolumeSpec) -> str:
     if spec.base_path is not None:
         form = element("format", {"type": spec.base_format})
         backing.append(element("backingStore", {}, element("path", {}, str(spec.base_path)), form))
-    return to_text(_volume(spec.name, "qcow2", spec.size_bytes, *backing))
-
-
-def build_raw_volume(name: str, size_bytes: int) -> str:
-    """The XML of a raw volume whose bytes will be uploaded."""
-    return to_text(_volume(name, "raw", size_bytes))
+    # libvirt's default is QEMU 0.10's qcow2, in which a guest cannot discard what lies in the base image.
+    compat = element("compat", {}, "1.1")
+    target = element("target", {}, element("format", {"type": "qcow2"}), _permissions(_VOLUME_PERMISSIONS), compat)
+    return to_text(
+        element(
+            "volume",
+            {"type": "file"},
+            element("name", {}, check_name(spec.name)),
+            element("capacity", {"unit": "bytes"}, str(spec.size_bytes)),
+            element("allocation", {"unit": "bytes"}, "0"),
+            target,
+            *backing,
+        )
+    )
 
 
 def parse_volume(text: str, pool: str) -> VolumeSpec:
@@ -65,19 +73,6 @@ def check_name(name: str) -> str:
     if not name or name.startswith(".") or "/" in name or "\0" in name:
         raise BadSpec(f"not a volume name: {name!r}")
     return name
-
-
-def _volume(name: str, form: str, size_bytes: int, *backing: Element) -> Element:
-    target = element("target", {}, element("format", {"type": form}), _permissions(_VOLUME_PERMISSIONS))
-    return element(
-        "volume",
-        {"type": "file"},
-        element("name", {}, check_name(name)),
-        element("capacity", {"unit": "bytes"}, str(size_bytes)),
-        element("allocation", {"unit": "bytes"}, "0"),
-        target,
-        *backing,
-    )
 
 
 def _permissions(values: dict[str, str]) -> Element:

@@ -17,7 +17,11 @@ _MAKERS: dict[str, ElementMaker] = {}
 
 
 def element(
-    tag: str, attributes: dict[str, object] | None = None, *children: Element | str, namespace: str = "", prefix: str = ""
+    tag: str,
+    attributes: dict[str, object] | None = None,
+    *children: Element | str,
+    namespace: str = "",
+    prefix: str = "",
 ) -> Element:
     """An element with these attributes, text and children; BadSpec for text that XML cannot carry."""
     key = namespace + prefix
@@ -48,7 +52,7 @@ def attribute(root: Element, path: str, name: str) -> str:
     found = root.find(path)
     value = None if found is None else found.get(name)
     if value is None:
-        raise BadSpec(f"{root.tag}: no {path}/@{name}")
+        raise BadSpec(f"{root.tag!r}: no {path}/@{name}")
     return value
 
 
@@ -56,5 +60,5 @@ def text_of(root: Element, path: str) -> str:
     """The text of the first element at `path`; BadSpec when there is none."""
     found = root.find(path)
     if found is None or found.text is None:
-        raise BadSpec(f"{root.tag}: no {path}")
+        raise BadSpec(f"{root.tag!r}: no {path}")
     return found.text

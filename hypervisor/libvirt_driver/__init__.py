@@ -1,4 +1,4 @@
-"""The hypervisor as libvirt: spec -> XML -> libvirt, and facts back. This package and `libvirt_events` import libvirt."""
+"""The hypervisor as libvirt: specs to libvirt, facts back. This package and `libvirt_events` alone import libvirt."""
 
 from .guests import GuestVerbs
 from .networks import NetworkVerbs

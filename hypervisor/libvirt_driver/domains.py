@@ -193,7 +193,7 @@ class DomainVerbs(Linked):
 
     @property
     def _undefine_flags(self) -> int:
-        return libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE if self._is_mock else _UNDEFINE_WITH
+        return int(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE if self._is_mock else _UNDEFINE_WITH)
 
     def _lookup(self, uuid: UUID) -> Any:
         """The libvirt domain; NotFound when there is none."""

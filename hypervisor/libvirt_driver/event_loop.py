@@ -1,7 +1,7 @@
 """libvirt's own event loop, in one thread of the process: keepalive and events need it.
 
-It is libvirt's default implementation and not libvirtaio: that one lives in an asyncio loop, and a loop that is busy for
-25 s would then lose its connections.
+It is libvirt's default implementation and not libvirtaio: that one lives in an asyncio loop, and a loop that is busy
+for 25 s would then lose its connections.
 """
 
 import os

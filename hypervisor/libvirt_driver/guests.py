@@ -9,7 +9,7 @@ import libvirt
 import libvirt_qemu
 from PIL import Image
 
-from hypervisor.errors import AgentUnavailable, HypervisorError, NotFound, NotSupported, WrongState
+from hypervisor.errors import AgentUnavailable, HypervisorError, NotSupported, WrongState
 from hypervisor.specs import DomainState
 
 from .domains import DomainVerbs
@@ -25,9 +25,7 @@ class GuestVerbs(DomainVerbs):
     """The guest and console methods of `hypervisor.api.Hypervisor`."""
 
     @verb
-    def agent(
-        self, uuid: UUID, command: str, arguments: dict[str, Any] | None = None, timeout_seconds: int = 5
-    ) -> Any:
+    def agent(self, uuid: UUID, command: str, arguments: dict[str, Any] | None = None, timeout_seconds: int = 5) -> Any:
         """What the guest agent returned, as JSON values; AgentUnavailable for no answer and for every bad one."""
         question: dict[str, Any] = {"execute": command}
         if arguments:

@@ -53,7 +53,6 @@ class Connection:
         except libvirt.libvirtError:
             return False
 
-
     def close(self) -> None:
         """Closes it; one that is broken already is closed too."""
         with contextlib.suppress(libvirt.libvirtError):
@@ -93,7 +92,8 @@ class Link:
             current = self._connection
             if current is not None and (not current.done() or (not current.exception() and current.result().alive())):
                 return current
-            self._connection = opening = Future()
+            opening: Future[Connection] = Future()
+            self._connection = opening
             ensure_event_loop()
             threading.Thread(target=_open, args=(self.uri, opening), name="libvirt-open", daemon=True).start()
             return opening
@@ -152,7 +152,7 @@ def verb(method: Callable[Concatenate[L, P], T]) -> Callable[Concatenate[L, P], 
         try:
             return method(self, *args, **kwargs)
         except libvirt.libvirtError as error:
-            if not self._link.is_alive():  # noqa: SLF001 - a decorator of its own methods
+            if not self._link.is_alive():
                 raise Unavailable(str(error)) from error
             raise translate(error) from error
 

@@ -25,8 +25,8 @@ class NetworkVerbs(Linked):
     def ensure_network(self, spec: NetworkSpec) -> None:
         """The network and its filter exist, and it is active.
 
-        The filter is brought up to date, also for the cards that use it now. A network of that name that differs is replaced
-        while no card uses it; AlreadyExists otherwise.
+        The filter is brought up to date, also for the cards that use it now. A network of that name that differs is
+        replaced while no card uses it; AlreadyExists otherwise.
         """
         self._conn.nwfilterDefineXMLFlags(build_filter(spec), libvirt.VIR_NWFILTER_DEFINE_VALIDATE)
         DhcpHosts(Path(spec.hosts_dir)).make_folder()

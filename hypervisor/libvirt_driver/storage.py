@@ -1,9 +1,9 @@
 """Pools and volumes.
 
-What libvirt records of a volume is, after a restart of libvirtd, what it read in the file's own header, and QEMU writes that
-file: take it as a hint, for sizes. Formats and base images are always said by us, in the XML of volume and domain.
-Seeds are written into the pool's folder directly, complete or not at all: an upload through libvirt is not atomic and makes it
-scan the whole pool each time. The driver runs on the host of its libvirtd, so the folder is there.
+What libvirt records of a volume is, after a restart of libvirtd, what it read in the file's own header, and QEMU writes
+that file: take it as a hint, for sizes. Formats and base images are always said by us, in the XML of volume and domain.
+Seeds are written into the pool's folder directly, complete or not at all: an upload through libvirt is not atomic and
+makes it scan the whole pool each time. The driver runs on the host of its libvirtd, so the folder is there.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ class StorageVerbs(Linked):
 
     @verb
     def ensure_pool(self, spec: PoolSpec) -> PoolFacts:
-        """The pool exists, is active and starts with libvirtd; AlreadyExists when its name stands for another folder."""
+        """The pool exists, is active and starts with libvirtd; AlreadyExists when it is in another folder."""
         try:
             pool = self._pool(spec.name)
         except NotFound:
@@ -49,7 +49,7 @@ class StorageVerbs(Linked):
 
     @verb
     def remove_pool(self, name: str) -> None:
-        """libvirt forgets the pool; the folder and what is in it stay."""
+        """Makes libvirt forget the pool; the folder and what is in it stay."""
         try:
             pool = self._pool(name)
         except NotFound:
@@ -60,7 +60,7 @@ class StorageVerbs(Linked):
 
     @verb
     def pool(self, name: str) -> PoolFacts:
-        """How large and how full the pool is, as its file system says (libvirt's own figures are as old as its last scan)."""
+        """How large and full the pool is, as its file system says: libvirt's figures are as old as its last scan."""
         pool = self._pool(name)
         path = _path_of(pool)
         capacity, free = pool.info()[1], pool.info()[3]
