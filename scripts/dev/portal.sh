@@ -89,8 +89,8 @@ our_environment() { env | grep -E '^(SLIPWAY_|DATABASE_URL=|REDIS_URL=)' | sort;
 
 code_changed() {
   [[ ! -f $RUN/started ]] || [[ $(<"$RUN/started") != "$(fingerprint)" ]] ||
-    [[ -n $(find "$ROOT"/{portal,accounts,hypervisor,vms,console,locale} -newer "$RUN/started" \
-      \( -name '*.py' -o -name '*.mo' \) -print -quit 2>/dev/null) ]]
+    [[ -n $(find "$ROOT"/{portal,accounts,hypervisor,vms,console,locale,static,templates} -newer "$RUN/started" \
+      \( -name '*.py' -o -name '*.mo' -o -name '*.html' -o -name '*.css' -o -name '*.js' \) -print -quit 2>/dev/null) ]]
 }
 
 port_is_free() { ! (exec 3<>"/dev/tcp/$LOCAL/$1") 2>/dev/null; }

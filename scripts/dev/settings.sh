@@ -36,7 +36,7 @@ installation_id() {
 }
 
 prepare_state() {
-  load_env_file "$ROOT/.env" # as Compose does
+  [[ -n ${DEV_WITHOUT_ENV_FILE:-} ]] || load_env_file "$ROOT/.env" # as Compose does
   VAR=${SLIPWAY_VAR_DIR:-$ROOT/var}
   mkdir -p "$VAR"
   VAR=$(cd "$VAR" && pwd)

@@ -2,6 +2,8 @@
 # ./dev test and ./dev lint: private PostgreSQL and Redis processes, one pytest run a layer, a plain count at the end.
 
 TEST_HOME='' # a folder that the postgres user may enter; set while tests run
+E2E_WAS_RUNNING=''
+E2E_PORT=${SLIPWAY_E2E_PORT:-18100}
 
 finish_testing() {
   [[ -n $TEST_HOME ]] || return 0
@@ -10,7 +12,7 @@ finish_testing() {
   if [[ -f $home/redis.pid ]]; then kill "$(<"$home/redis.pid")" 2>/dev/null || true; fi
   if [[ -f $home/postgres/postmaster.pid ]]; then as_postgres pg_ctl -D "$home/postgres" -m immediate -s stop || true; fi
   {
-    if [[ -d $VAR/e2e ]]; then in_e2e_installation down --wipe --yes; fi
+    if [[ -z $E2E_WAS_RUNNING ]]; then wipe_e2e_portal; fi
     "$PYTHON" "$ROOT/scripts/dev/wipe.py" "$SLIPWAY_INSTALLATION_ID" "$LIBVIRT_URI"
     rm -rf "/var/lib/slipway/$SLIPWAY_INSTALLATION_ID"
   } >>"$LOG" 2>&1 || true
@@ -45,24 +47,42 @@ start_redis() {
   note "private, UNIX socket only"
 }
 
-in_e2e_installation() {
-  env -u SLIPWAY_INSTALLATION_ID -u DATABASE_URL -u REDIS_URL SLIPWAY_VAR_DIR="$VAR/e2e" SLIPWAY_VENV="$VENV" \
-    SLIPWAY_PORT="${SLIPWAY_E2E_PORT:-18100}" SLIPWAY_GATEWAY_PORT="$(( ${SLIPWAY_E2E_PORT:-18100} + 1 ))" "$ROOT/dev" "$@"
+# The portal that system and end-to-end tests drive: an installation of its own, with its own state and ports.
+in_e2e_installation() (
+  forget_settings
+  export SLIPWAY_VAR_DIR=$ROOT/var/e2e SLIPWAY_PORT=$E2E_PORT SLIPWAY_GATEWAY_PORT=$(( E2E_PORT + 1 ))
+  exec "$ROOT/dev" "$@"
+)
+
+# Tests run on the defaults, whatever the developer's portal is set to.
+forget_settings() {
+  local name
+  for name in $(compgen -e SLIPWAY_) DATABASE_URL REDIS_URL; do
+    [[ $name =~ ^SLIPWAY_(VENV|VIRT_TYPE|E2E_PORT)$ ]] || unset "$name"
+  done
+  export DEV_WITHOUT_ENV_FILE=1
 }
 
-start_e2e_portal() {
-  if [[ -d $VAR/e2e ]]; then in_e2e_installation down --wipe --yes; fi # of a run that was killed
-  rm -rf "$VAR/e2e"
+e2e_portal_runs() { in_e2e_installation status >/dev/null 2>&1; }
+
+wipe_e2e_portal() {
+  [[ -d $ROOT/var/e2e ]] || return 0
+  in_e2e_installation down --wipe --yes
+  rm -rf "$ROOT/var/e2e"
+}
+
+start_fresh_e2e_portal() {
+  wipe_e2e_portal # of an earlier run
   in_e2e_installation up -d
-  note "http://127.0.0.1:${SLIPWAY_E2E_PORT:-18100}"
+  note "http://127.0.0.1:$E2E_PORT"
 }
 
-# ./dev e2e-portal up|down: the portal that system and e2e tests drive, kept between runs of single tests.
+# Not in the list of commands: tests that are run without ./dev test call it.
 cmd_e2e_portal() {
   case ${1:-} in
-    up) if ! in_e2e_installation status >/dev/null 2>&1; then in_e2e_installation up -d; fi ;;
-    down) in_e2e_installation down --wipe --yes ;;
-    *) die "e2e-portal takes up or down." "run ./dev e2e-portal up." ;;
+    up) in_e2e_installation up -d ;;
+    down) wipe_e2e_portal ;;
+    *) die "e2e-portal takes up or down." ;;
   esac
 }
 
@@ -79,14 +99,10 @@ start_test_services() {
   step "libvirt" "'virsh -c $LIBVIRT_URI version' must answer." ensure_libvirt
   step "PostgreSQL" "look at the lines above." start_postgres
   step "Redis" "look at the lines above." start_redis
-  local name
-  for name in $(compgen -e SLIPWAY_); do # tests run on the defaults, whatever the developer's portal is set to
-    [[ $name =~ ^SLIPWAY_(VENV|VIRT_TYPE|E2E_PORT)$ ]] || unset "$name"
-  done
+  forget_settings
   # an installation of its own for everything that tests make; the developer's portal may go on running
   SLIPWAY_INSTALLATION_ID=$(od -An -N4 -tx1 /dev/urandom | tr -d ' \n')
   export SLIPWAY_INSTALLATION_ID SLIPWAY_VAR_DIR=$VAR/test REDIS_URL=unix://$TEST_HOME/redis.sock
-  unset DATABASE_URL
   export SLIPWAY_TEST_POSTGRES_URL="postgres://slipway@/slipway?host=$TEST_HOME/socket"
   export SLIPWAY_TEST_REDIS_URL="unix://$TEST_HOME/redis.sock"
   export SLIPWAY_TEST_IMAGES=$ROOT/var/cache/images
@@ -128,12 +144,13 @@ cmd_test() {
   prepare_tests
   start_test_services
   if (( $# )); then
+    if e2e_portal_runs; then E2E_WAS_RUNNING=1; fi # then it stays
     pytest "$@"
     return 0
   fi
   step "Image micro" "look at the lines above, then run ./dev image micro." build_image micro
-  step "Portal for e2e" "look at the lines above." start_e2e_portal
-  export SLIPWAY_E2E_URL="http://127.0.0.1:${SLIPWAY_E2E_PORT:-18100}" SLIPWAY_E2E_VAR=$VAR/e2e
+  step "Portal for e2e" "look at the lines above." start_fresh_e2e_portal
+  export SLIPWAY_E2E_URL="http://127.0.0.1:$E2E_PORT" SLIPWAY_E2E_VAR=$ROOT/var/e2e
   run_all_suites
   say_what_was_left_out
   local failed=0
