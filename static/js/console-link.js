@@ -6,8 +6,9 @@ const LONGEST_WAIT_MS = 5000;
 const FIRST_WAIT_MS = 300;
 const QUICK_DEATH_MS = 2000; // a connection that ends sooner than this was none: the waits keep growing
 const BAD_TICKET = 4401;
-const BY_CODE = { 4403: "revoked", 4404: "gone", 4429: "many" };
+const REVOKED = 4403;
 const NOT_RUNNING = 4409;
+const BY_CODE = { [REVOKED]: "revoked", 4404: "gone", 4429: "many" };
 
 export class Link {
   #url;
@@ -19,6 +20,7 @@ export class Link {
   #timer = 0;
   #openedAt = 0;
   #seen = null;
+  #revoked = false; // cut off a moment ago: the next answer says why
   #state = "idle";
 
   /** `on` has connecting, opening(socket), open, off, lost({attempt, wait, seen}), ended(why), closed. */
@@ -40,6 +42,7 @@ export class Link {
     this.stop();
     this.#kind = kind;
     this.#attempt = 0;
+    this.#revoked = false;
     this.#on.connecting();
     this.#try();
   }
@@ -65,6 +68,7 @@ export class Link {
   opened() {
     if (this.#state === "open" || !this.#socket) return;
     this.#state = "open";
+    this.#revoked = false;
     this.#openedAt = Date.now();
     this.#on.open();
   }
@@ -86,7 +90,7 @@ export class Link {
     if (turn !== this.#turn) return;
     if (answer.url) this.#connect(answer, turn);
     else if (answer.off) this.#off();
-    else if (answer.ended) this.#end(answer.ended);
+    else if (answer.ended) this.#end(this.#revoked && answer.ended === "gone" ? "revoked" : answer.ended);
     else this.#later(answer.wait);
   }
 
@@ -116,10 +120,15 @@ export class Link {
 
   #onClose(code) {
     this.#socket = null;
-    const lived = this.#state === "open" ? Date.now() - this.#openedAt : 0;
+    const lived = this.#state === "open" ? Date.now() - this.#openedAt + 1 : 0;
     if (this.#state === "open") this.#seen = new Date();
     this.#on.closed();
     if (code === NOT_RUNNING) return this.#off();
+    if (code === REVOKED && lived) {
+      // a new password makes a new login, and then a new ticket opens it again; else the answer tells what ended
+      this.#revoked = true;
+      return this.#try();
+    }
     if (BY_CODE[code]) return this.#end(BY_CODE[code]);
     if (lived > QUICK_DEATH_MS) this.#attempt = 0;
     if (code === BAD_TICKET && this.#attempt === 0) return this.#later(1);

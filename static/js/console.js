@@ -48,7 +48,8 @@ const link = new Link(page.dataset.ticket, {
   off: () => cover("off"),
   lost: ({ attempt, wait, seen }) => {
     cover("lost", { attempt, wait });
-    $("[data-seen]").hidden = !seen;
+    for (const part of $$("[data-seen]")) part.hidden = !seen;
+    $("[data-unseen]").hidden = Boolean(seen);
     if (seen) $("[data-seen-at]").textContent = seen.toLocaleTimeString(document.documentElement.lang);
   },
   ended: (why) => cover(why),

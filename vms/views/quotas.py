@@ -76,10 +76,7 @@ def headline(found: list[Gauge]) -> str:
     first = tightest(found)
     if first is None:
         return _("Nothing is limited here.")
-    return _("%(dimension)s runs out first: %(left)s.") % {
-        "dimension": first.label,
-        "left": first.left_text[:1].lower() + first.left_text[1:],
-    }
+    return _("First to run out: %(dimension)s. %(left)s.") % {"dimension": first.label, "left": first.left_text}
 
 
 def member_gauges(project: Project, of_members: dict[str, dict[str, int | None]]) -> list[dict[str, Any]]:
