@@ -1,6 +1,5 @@
 """What can be done with people, projects, limits and tokens: each one transaction, with its audit entry."""
 
-import re
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -27,24 +26,14 @@ _TOUCH_EVERY = timedelta(minutes=1)  # how exact "last used" of a token has to b
 
 @transaction.atomic
 def create_user(actor: Actor, username: str, password: str, *, email: str = "", is_staff: bool = False) -> User:
-    """Create a user with a personal project and the default quota; BadInput when the name is taken."""
+    """Create a user, who gets a personal project (accounts.personal); BadInput when the name is taken."""
     try:
         with transaction.atomic():
             user = User.objects.create_user(username=username, email=email, password=password, is_staff=is_staff)
     except IntegrityError:
         raise BadInput({"username": [_("This name is taken.")]}) from None
-    project = Project.objects.create(name=_personal_name(username), personal_of=user)
-    Membership.objects.create(project=project, user=user, role=Role.OWNER)
-    _store_limits(project, None, settings.PERSONAL_QUOTA)
     record(actor, "user.create", kind="user", target=user.id, name=username)
     return user
-
-
-def _personal_name(username: str) -> str:
-    """Return a free project name made from a user name, which may hold what a slug may not."""
-    base = re.sub(r"[^a-z0-9-]+", "-", username.lower()).strip("-")[:50] or "personal"
-    taken = set(Project.objects.filter(name__startswith=base).values_list("name", flat=True))
-    return next(name for name in (base, *(f"{base}-{n}" for n in range(2, len(taken) + 3))) if name not in taken)
 
 
 @transaction.atomic
