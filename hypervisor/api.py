@@ -2,7 +2,7 @@
 
 Every method blocks, may be called from any thread, and raises `hypervisor.errors`. `ensure_*` and `remove_*`
 look before they act: calling them twice does the work once, and absence is success for `remove_*`.
-Power verbs on a domain that is already there (start a running one) raise `WrongState`.
+Power verbs on a domain that is already there (start a running one) raise `WrongState`; on none, `NotFound`.
 """
 
 from pathlib import PurePosixPath
@@ -47,9 +47,9 @@ class Hypervisor(Protocol):
     # domains: `domains` is one bulk call and returns those tagged with the installation id
     def domains(self, installation_id: str) -> list[DomainFacts]: ...
     def domain(self, uuid: UUID) -> DomainFacts | None: ...
-    def define(self, spec: DomainSpec) -> None: ...  # also redefines a domain that is off
+    def define(self, spec: DomainSpec) -> None: ...  # also redefines one that is off; WrongState if active and other
     def undefine(self, uuid: UUID) -> None: ...  # absence is success; WrongState while active
-    def start(self, uuid: UUID) -> None: ...
+    def start(self, uuid: UUID) -> None: ...  # from stopped, suspended and crashed
     def shutdown(self, uuid: UUID) -> None: ...  # asks the guest (ACPI); returns at once
     def force_off(self, uuid: UUID) -> None: ...
     def reboot(self, uuid: UUID) -> None: ...  # asks the guest; returns at once

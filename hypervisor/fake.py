@@ -4,24 +4,21 @@ It can be told to misbehave: refuse the next call of a verb, be away, have guest
 answer. With a path, several processes share one fake host through that file, under a lock.
 """
 
-import fcntl
 import io
-import os
-import pickle
 import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
 
 from PIL import Image
 
 from . import errors
+from .fake_host import FakeControls, FakeDomain, FakeHost, FakeNetwork, FakePool, FakeVolume
+from .seed import build_seed
 from .specs import (
-    DomainEvent,
     DomainFacts,
     DomainSpec,
     DomainState,
@@ -33,116 +30,16 @@ from .specs import (
     VolumeFacts,
     VolumeSpec,
 )
+from .volume_xml import check_name
 
-Listener = Callable[[DomainEvent], None]
-ACTIVE = (DomainState.RUNNING, DomainState.PAUSED)
+RUNNING, PAUSED, CRASHED = DomainState.RUNNING, DomainState.PAUSED, DomainState.CRASHED
+ACTIVE = (RUNNING, PAUSED, CRASHED)
 CAPACITY = 500 * 2**30
 OVERLAY_BYTES = 200_000
 
 
-@dataclass
-class FakeDomain:
-    spec: DomainSpec
-    state: DomainState = DomainState.STOPPED
-    reason: str = ""
-    boots: int = 0
-
-
-@dataclass
-class FakeVolume:
-    name: str
-    path: PurePosixPath
-    capacity_bytes: int
-    base_path: PurePosixPath | None = None
-    seed: SeedSpec | None = None
-
-
-@dataclass
-class FakePool:
-    spec: PoolSpec
-    volumes: dict[str, FakeVolume] = field(default_factory=dict)
-
-
-@dataclass
-class FakeNetwork:
-    spec: NetworkSpec
-    addresses: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass
-class FakeHost:
-    """Everything that the fake host remembers, and how it was told to behave."""
-
-    pools: dict[str, FakePool] = field(default_factory=dict)
-    networks: dict[str, FakeNetwork] = field(default_factory=dict)
-    domains: dict[UUID, FakeDomain] = field(default_factory=dict)
-    failures: dict[str, list[errors.HypervisorError]] = field(default_factory=dict)
-    away: bool = False
-    deaf: set[UUID] = field(default_factory=set)  # guests that ignore ACPI
-    mute: set[UUID] = field(default_factory=set)  # guests whose agent never answers
-    calls: list[str] = field(default_factory=list)
-
-
-class FakeHypervisor:
+class FakeHypervisor(FakeControls):
     """See `hypervisor.api.Hypervisor` for what each method promises."""
-
-    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        self._path = Path(path) if path else None
-        self._host = FakeHost()
-        self._lock = threading.RLock()
-        self.listeners: list[Listener] = []
-        self.drop_events = False
-
-    # --- telling it how to behave -----------------------------------------------------------------------------
-    def fail_next(self, verb: str, error: errors.HypervisorError, times: int = 1) -> None:
-        """Make the next `times` calls of a verb raise `error` before they do anything."""
-        with self._open() as host:
-            host.failures.setdefault(verb, []).extend([error] * times)
-
-    def set_away(self, away: bool) -> None:
-        """Make every call raise Unavailable, or answer again."""
-        with self._open() as host:
-            host.away = away
-
-    def set_deaf(self, uuid: UUID, deaf: bool = True) -> None:
-        """Make the guest ignore shutdown and reboot requests."""
-        with self._open() as host:
-            (host.deaf.add if deaf else host.deaf.discard)(uuid)
-
-    def set_mute(self, uuid: UUID, mute: bool = True) -> None:
-        """Make the guest's agent never answer."""
-        with self._open() as host:
-            (host.mute.add if mute else host.mute.discard)(uuid)
-
-    def happen(self, uuid: UUID, state: DomainState, reason: str = "") -> None:
-        """Let something happen to a domain behind our back, with its event."""
-        with self._open() as host:
-            domain = self._domain(host, uuid)
-            domain.state, domain.reason = state, reason
-        self._tell(uuid, "lifecycle")
-
-    def vanish(self, uuid: UUID) -> None:
-        """Undefine a domain behind our back."""
-        with self._open() as host:
-            host.domains.pop(uuid, None)
-        self._tell(uuid, "undefined")
-
-    def lose_volume(self, pool: str, name: str) -> None:
-        """Delete a file from a pool behind our back."""
-        with self._open() as host:
-            host.pools[pool].volumes.pop(name, None)
-
-    def seed_of(self, pool: str, name: str) -> SeedSpec | None:
-        """Return what a seed was made from."""
-        with self._open() as host:
-            volume = host.pools[pool].volumes.get(name)
-            return volume.seed if volume else None
-
-    @property
-    def calls(self) -> list[str]:
-        """The verbs that changed something, in order."""
-        with self._open() as host:
-            return list(host.calls)
 
     # --- host and storage -------------------------------------------------------------------------------------
     def host(self) -> HostFacts:
@@ -158,7 +55,10 @@ class FakeHypervisor:
 
     def ensure_pool(self, spec: PoolSpec) -> PoolFacts:
         with self._call("ensure_pool") as host:
-            return self._pool_facts(host.pools.setdefault(spec.name, FakePool(spec)))
+            found = host.pools.setdefault(spec.name, FakePool(spec))
+            if found.spec != spec:
+                raise errors.AlreadyExists(f"the pool {spec.name} is in another folder")
+            return _pool_facts(found)
 
     def remove_pool(self, name: str) -> None:
         with self._call("remove_pool") as host:
@@ -166,51 +66,55 @@ class FakeHypervisor:
 
     def pool(self, name: str) -> PoolFacts:
         with self._call("pool") as host:
-            return self._pool_facts(self._pool(host, name))
+            return _pool_facts(host.pool(name))
 
     def volumes(self, pool: str) -> list[VolumeFacts]:
         with self._call("volumes") as host:
-            return [self._volume_facts(pool, volume) for volume in self._pool(host, pool).volumes.values()]
+            return [_volume_facts(pool, volume) for volume in host.pool(pool).volumes.values()]
 
     def volume(self, pool: str, name: str) -> VolumeFacts | None:
         with self._call("volume") as host:
-            found = self._pool(host, pool).volumes.get(name)
-            return self._volume_facts(pool, found) if found else None
+            found = host.pool(pool).volumes.get(check_name(name))
+            return _volume_facts(pool, found) if found else None
 
     def ensure_volume(self, spec: VolumeSpec) -> VolumeFacts:
         with self._call("ensure_volume") as host:
-            pool = self._pool(host, spec.pool)
-            volume = FakeVolume(spec.name, pool.spec.path / spec.name, spec.size_bytes, spec.base_path)
+            pool = host.pool(spec.pool)
+            volume = FakeVolume(check_name(spec.name), pool.spec.path / spec.name, spec.size_bytes, spec.base_path)
             found = pool.volumes.setdefault(spec.name, volume)
             if found.capacity_bytes < spec.size_bytes or found.base_path != spec.base_path:
-                raise errors.AlreadyExists(f"volume {spec.name} is another one")
-            return self._volume_facts(spec.pool, found)
+                raise errors.AlreadyExists(f"the volume {spec.name} is another one")
+            return _volume_facts(spec.pool, found)
 
     def grow_volume(self, pool: str, name: str, size_bytes: int) -> VolumeFacts:
         with self._call("grow_volume") as host:
-            found = self._pool(host, pool).volumes.get(name)
+            found = host.pool(pool).volumes.get(name)
             if found is None:
                 raise errors.NotFound(f"volume {name}")
             if size_bytes < found.capacity_bytes:
                 raise errors.BadSpec("a volume never shrinks")
             found.capacity_bytes = size_bytes
-            return self._volume_facts(pool, found)
+            return _volume_facts(pool, found)
 
     def ensure_seed(self, pool: str, name: str, spec: SeedSpec) -> VolumeFacts:
         with self._call("ensure_seed") as host:
-            holder = self._pool(host, pool)
-            volume = FakeVolume(name, holder.spec.path / name, 400_000, seed=spec)
+            holder = host.pool(pool)
+            volume = FakeVolume(check_name(name), holder.spec.path / name, len(build_seed(spec)), seed=spec)
             holder.volumes[name] = volume
-            return self._volume_facts(pool, volume)
+            return _volume_facts(pool, volume)
 
     def remove_volume(self, pool: str, name: str) -> None:
         with self._call("remove_volume") as host:
-            self._pool(host, pool).volumes.pop(name, None)
+            host.pool(pool).volumes.pop(check_name(name), None)
 
     # --- network ----------------------------------------------------------------------------------------------
     def ensure_network(self, spec: NetworkSpec) -> None:
         with self._call("ensure_network") as host:
-            host.networks.setdefault(spec.name, FakeNetwork(spec))
+            found = host.networks.setdefault(spec.name, FakeNetwork(spec))
+            if found.spec != spec:
+                if any(domain.active and _has_card_on(domain, spec.name) for domain in host.domains.values()):
+                    raise errors.AlreadyExists(f"the network {spec.name} is in use and differs")
+                found.spec = spec
 
     def remove_network(self, name: str, filter_name: str) -> None:
         with self._call("remove_network") as host:
@@ -218,24 +122,25 @@ class FakeHypervisor:
 
     def ensure_address(self, network: str, mac: str, address: str) -> None:
         with self._call("ensure_address") as host:
-            given = self._network(host, network).addresses
+            given = host.network(network).addresses
+            mac = mac.lower()
             if any(other == address and owner != mac for owner, other in given.items()):
-                raise errors.AlreadyExists(f"address {address} is taken")
+                raise errors.AlreadyExists(f"the address {address} belongs to another card")
             given[mac] = address
 
     def remove_address(self, network: str, mac: str) -> None:
         with self._call("remove_address") as host:
-            self._network(host, network).addresses.pop(mac, None)
+            host.network(network).addresses.pop(mac.lower(), None)
 
     def addresses(self, network: str) -> dict[str, str]:
         with self._call("addresses") as host:
-            return dict(self._network(host, network).addresses)
+            return dict(host.network(network).addresses)
 
     # --- domains ----------------------------------------------------------------------------------------------
     def domains(self, installation_id: str) -> list[DomainFacts]:
         with self._call("domains") as host:
             return [
-                self._facts(domain)
+                _facts(domain)
                 for domain in host.domains.values()
                 if domain.spec.owner.installation_id == installation_id
             ]
@@ -243,15 +148,17 @@ class FakeHypervisor:
     def domain(self, uuid: UUID) -> DomainFacts | None:
         with self._call("domain") as host:
             found = host.domains.get(uuid)
-            return self._facts(found) if found else None
+            return _facts(found) if found else None
 
     def define(self, spec: DomainSpec) -> None:
         with self._call("define") as host:
             found = host.domains.get(spec.uuid)
-            if found and found.state in ACTIVE:
+            if found and found.spec == spec:
+                return
+            if found and found.active:
                 raise errors.WrongState("the domain is active")
             if any(other.spec.name == spec.name and uuid != spec.uuid for uuid, other in host.domains.items()):
-                raise errors.AlreadyExists(f"name {spec.name} is taken")
+                raise errors.AlreadyExists(f"the name {spec.name} belongs to another domain")
             if found:
                 found.spec = spec
             else:
@@ -261,20 +168,19 @@ class FakeHypervisor:
     def undefine(self, uuid: UUID) -> None:
         with self._call("undefine") as host:
             found = host.domains.get(uuid)
-            if found and found.state in ACTIVE:
+            if found and found.active:
                 raise errors.WrongState("the domain is active")
             host.domains.pop(uuid, None)
         self._tell(uuid, "undefined")
 
     def start(self, uuid: UUID) -> None:
-        with self._change("start", uuid, tuple(set(DomainState) - set(ACTIVE)), DomainState.RUNNING) as domain:
+        legal = (DomainState.STOPPED, DomainState.SUSPENDED, CRASHED)
+        with self._change("start", uuid, legal, RUNNING) as domain:
             domain.boots += 1
 
     def shutdown(self, uuid: UUID) -> None:
         with self._call("shutdown") as host:
-            domain = self._domain(host, uuid)
-            if domain.state is not DomainState.RUNNING:
-                raise errors.WrongState("the domain does not run")
+            domain = _in_state(host, uuid, RUNNING)
             obeys = uuid not in host.deaf
             if obeys:
                 domain.state, domain.reason = DomainState.STOPPED, "shutdown"
@@ -287,33 +193,33 @@ class FakeHypervisor:
 
     def reboot(self, uuid: UUID) -> None:
         with self._call("reboot") as host:
-            domain = self._domain(host, uuid)
-            if domain.state is not DomainState.RUNNING:
-                raise errors.WrongState("the domain does not run")
+            domain = _in_state(host, uuid, RUNNING)
             domain.boots += uuid not in host.deaf
         self._tell(uuid, "reboot")
 
     def reset(self, uuid: UUID) -> None:
-        with self._change("reset", uuid, ACTIVE, DomainState.RUNNING) as domain:
-            domain.boots += 1
+        with self._call("reset") as host:
+            _in_state(host, uuid, RUNNING, PAUSED).boots += 1
+        self._tell(uuid, "reboot")
 
     def pause(self, uuid: UUID) -> None:
-        with self._change("pause", uuid, (DomainState.RUNNING,), DomainState.PAUSED):
-            pass
+        with self._change("pause", uuid, (RUNNING,), PAUSED) as domain:
+            domain.reason = "user"
 
     def resume(self, uuid: UUID) -> None:
-        with self._change("resume", uuid, (DomainState.PAUSED,), DomainState.RUNNING):
+        with self._change("resume", uuid, (PAUSED,), RUNNING):
             pass
 
     def disk_paths(self, uuid: UUID) -> list[PurePosixPath]:
         with self._call("disk_paths") as host:
-            return [disk.path for disk in self._domain(host, uuid).spec.disks]
+            spec = host.domain(uuid).spec
+            return [disk.path for disk in spec.disks] + ([spec.seed_path] if spec.seed_path else [])
 
     # --- guest and consoles -----------------------------------------------------------------------------------
     def agent(self, uuid: UUID, command: str, arguments: dict[str, Any] | None = None, timeout_seconds: int = 5) -> Any:
         with self._call("agent") as host:
-            domain = self._domain(host, uuid)
-            if domain.state is not DomainState.RUNNING or uuid in host.mute:
+            domain = host.domain(uuid)
+            if domain.state is not RUNNING or uuid in host.mute:
                 raise errors.AgentUnavailable("the guest does not answer")
             answers: dict[str, Any] = {
                 "guest-file-open": 1000,
@@ -323,8 +229,7 @@ class FakeHypervisor:
 
     def screenshot(self, uuid: UUID) -> bytes:
         with self._call("screenshot") as host:
-            if self._domain(host, uuid).state not in ACTIVE:
-                raise errors.WrongState("the domain does not run")
+            _in_state(host, uuid, *ACTIVE)
         picture = io.BytesIO()
         Image.new("RGB", (720, 400), (0, 0, 0)).save(picture, "PNG")
         return picture.getvalue()
@@ -332,32 +237,13 @@ class FakeHypervisor:
     def open_graphics(self, uuid: UUID) -> int:
         """Return one end of a socket pair whose other end greets as a VNC server would and then closes."""
         with self._call("open_graphics") as host:
-            if self._domain(host, uuid).state not in ACTIVE:
-                raise errors.WrongState("the domain does not run")
+            _in_state(host, uuid, *ACTIVE)
         ours, theirs = socket.socketpair()
         with theirs:
             theirs.sendall(b"RFB 003.008\n")
         return ours.detach()
 
     # --- inside -----------------------------------------------------------------------------------------------
-    @contextmanager
-    def _open(self) -> Iterator[FakeHost]:
-        """Give the host's state under the lock, read from and written to the shared file where there is one."""
-        with self._lock:
-            if self._path is None:
-                yield self._host
-                return
-            with self._path.with_suffix(".lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                if self._path.exists():
-                    self._host = pickle.loads(self._path.read_bytes())  # noqa: S301 - a test's own file
-                try:
-                    yield self._host
-                finally:
-                    temporary = self._path.with_suffix(".new")
-                    temporary.write_bytes(pickle.dumps(self._host))
-                    temporary.replace(self._path)
-
     @contextmanager
     def _call(self, verb: str) -> Iterator[FakeHost]:
         with self._open() as host:
@@ -375,66 +261,39 @@ class FakeHypervisor:
         self, verb: str, uuid: UUID, legal: tuple[DomainState, ...], becomes: DomainState
     ) -> Iterator[FakeDomain]:
         with self._call(verb) as host:
-            domain = self._domain(host, uuid)
-            if domain.state not in legal:
-                raise errors.WrongState(f"the domain is {domain.state}")
+            domain = _in_state(host, uuid, *legal)
             domain.state, domain.reason = becomes, ""
             yield domain
         self._tell(uuid, "lifecycle")
 
-    def _tell(self, uuid: UUID, what: str) -> None:
-        if not self.drop_events:
-            for listener in list(self.listeners):
-                listener(DomainEvent(uuid, what))
 
-    @staticmethod
-    def _domain(host: FakeHost, uuid: UUID) -> FakeDomain:
-        if uuid not in host.domains:
-            raise errors.NotFound(f"domain {uuid}")
-        return host.domains[uuid]
-
-    @staticmethod
-    def _pool(host: FakeHost, name: str) -> FakePool:
-        if name not in host.pools:
-            raise errors.NotFound(f"pool {name}")
-        return host.pools[name]
-
-    @staticmethod
-    def _network(host: FakeHost, name: str) -> FakeNetwork:
-        if name not in host.networks:
-            raise errors.NotFound(f"network {name}")
-        return host.networks[name]
-
-    @staticmethod
-    def _pool_facts(pool: FakePool) -> PoolFacts:
-        used = OVERLAY_BYTES * len(pool.volumes)
-        return PoolFacts(pool.spec.name, pool.spec.path, CAPACITY, CAPACITY - used, active=True)
-
-    @staticmethod
-    def _volume_facts(pool: str, volume: FakeVolume) -> VolumeFacts:
-        return VolumeFacts(pool, volume.name, volume.path, volume.capacity_bytes, OVERLAY_BYTES)
-
-    @staticmethod
-    def _facts(domain: FakeDomain) -> DomainFacts:
-        spec = domain.spec
-        return replace(
-            DomainFacts(spec.uuid, spec.name, domain.state, domain.reason),
-            owner=spec.owner, vcpus=spec.vcpus, memory_mib=spec.memory_mib,
-        )  # fmt: skip
+_READS = frozenset({"host", "pool", "volumes", "volume", "addresses", "domains", "domain", "disk_paths", "agent"}) | {
+    "screenshot",
+    "open_graphics",
+}
 
 
-_READS = frozenset(
-    {
-        "host",
-        "pool",
-        "volumes",
-        "volume",
-        "addresses",
-        "domains",
-        "domain",
-        "disk_paths",
-        "agent",
-        "screenshot",
-        "open_graphics",
-    }
-)
+def _in_state(host: FakeHost, uuid: UUID, *legal: DomainState) -> FakeDomain:
+    domain = host.domain(uuid)
+    if domain.state not in legal:
+        raise errors.WrongState(f"the domain is {domain.state}")
+    return domain
+
+
+def _has_card_on(domain: FakeDomain, network: str) -> bool:
+    return any(nic.network == network for nic in domain.spec.nics)
+
+
+def _pool_facts(pool: FakePool) -> PoolFacts:
+    used = OVERLAY_BYTES * len(pool.volumes)
+    return PoolFacts(pool.spec.name, pool.spec.path, CAPACITY, CAPACITY - used, active=True)
+
+
+def _volume_facts(pool: str, volume: FakeVolume) -> VolumeFacts:
+    return VolumeFacts(pool, volume.name, volume.path, volume.capacity_bytes, OVERLAY_BYTES)
+
+
+def _facts(domain: FakeDomain) -> DomainFacts:
+    spec = domain.spec
+    facts = DomainFacts(spec.uuid, spec.name, domain.state, domain.reason)
+    return replace(facts, owner=spec.owner, vcpus=spec.vcpus, memory_mib=spec.memory_mib)

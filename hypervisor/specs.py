@@ -12,7 +12,11 @@ from uuid import UUID
 
 
 class DomainState(StrEnum):
-    """What a domain is seen to be doing. `suspended` has its memory saved on disk (managed save)."""
+    """What a domain is seen to be doing. `suspended` has its memory saved on disk (managed save).
+
+    A `crashed` guest panicked: its processors stand still for good, its last screen can be seen, and it holds its
+    memory until it is forced off or started again.
+    """
 
     RUNNING = "running"
     STOPPED = "stopped"
@@ -51,6 +55,11 @@ class DomainFacts:
     disk_written_bytes: int | None = None
     net_received_bytes: int | None = None
     net_sent_bytes: int | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether it has a QEMU, which holds its memory: all but stopped and suspended domains."""
+        return self.state not in (DomainState.STOPPED, DomainState.SUSPENDED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,165 @@
+"""What the fake hypervisor remembers, how it is told to behave, and the file through which processes share it."""
+
+import fcntl
+import os
+import pickle
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from uuid import UUID
+
+from . import errors
+from .specs import DomainEvent, DomainSpec, DomainState, NetworkSpec, PoolSpec, SeedSpec
+
+Listener = Callable[[DomainEvent], None]
+
+
+@dataclass
+class FakeDomain:
+    spec: DomainSpec
+    state: DomainState = DomainState.STOPPED
+    reason: str = ""
+    boots: int = 0
+
+    @property
+    def active(self) -> bool:
+        return self.state not in (DomainState.STOPPED, DomainState.SUSPENDED)
+
+
+@dataclass
+class FakeVolume:
+    name: str
+    path: PurePosixPath
+    capacity_bytes: int
+    base_path: PurePosixPath | None = None
+    seed: SeedSpec | None = None
+
+
+@dataclass
+class FakePool:
+    spec: PoolSpec
+    volumes: dict[str, FakeVolume] = field(default_factory=dict)
+
+
+@dataclass
+class FakeNetwork:
+    spec: NetworkSpec
+    addresses: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class FakeHost:
+    """Everything that the fake host remembers, and how it was told to behave."""
+
+    pools: dict[str, FakePool] = field(default_factory=dict)
+    networks: dict[str, FakeNetwork] = field(default_factory=dict)
+    domains: dict[UUID, FakeDomain] = field(default_factory=dict)
+    failures: dict[str, list[errors.HypervisorError]] = field(default_factory=dict)
+    away: bool = False
+    deaf: set[UUID] = field(default_factory=set)  # guests that ignore ACPI
+    mute: set[UUID] = field(default_factory=set)  # guests whose agent never answers
+    calls: list[str] = field(default_factory=list)
+
+    def domain(self, uuid: UUID) -> FakeDomain:
+        """The domain; NotFound when there is none."""
+        if uuid not in self.domains:
+            raise errors.NotFound(f"domain {uuid}")
+        return self.domains[uuid]
+
+    def pool(self, name: str) -> FakePool:
+        """The pool; NotFound when there is none."""
+        if name not in self.pools:
+            raise errors.NotFound(f"pool {name}")
+        return self.pools[name]
+
+    def network(self, name: str) -> FakeNetwork:
+        """The network; NotFound when there is none."""
+        if name not in self.networks:
+            raise errors.NotFound(f"network {name}")
+        return self.networks[name]
+
+
+class FakeControls:
+    """The part of the fake that tests steer, and the way to its memory."""
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        self._path = Path(path) if path else None
+        self._host = FakeHost()
+        self._lock = threading.RLock()
+        self.listeners: list[Listener] = []
+        self.drop_events = False
+
+    def fail_next(self, verb: str, error: errors.HypervisorError, times: int = 1) -> None:
+        """Make the next `times` calls of a verb raise `error` before they do anything."""
+        with self._open() as host:
+            host.failures.setdefault(verb, []).extend([error] * times)
+
+    def set_away(self, away: bool) -> None:
+        """Make every call raise Unavailable, or answer again."""
+        with self._open() as host:
+            host.away = away
+
+    def set_deaf(self, uuid: UUID, deaf: bool = True) -> None:
+        """Make the guest ignore shutdown and reboot requests."""
+        with self._open() as host:
+            (host.deaf.add if deaf else host.deaf.discard)(uuid)
+
+    def set_mute(self, uuid: UUID, mute: bool = True) -> None:
+        """Make the guest's agent never answer."""
+        with self._open() as host:
+            (host.mute.add if mute else host.mute.discard)(uuid)
+
+    def happen(self, uuid: UUID, state: DomainState, reason: str = "") -> None:
+        """Let something happen to a domain behind our back, with its event."""
+        with self._open() as host:
+            domain = host.domain(uuid)
+            domain.state, domain.reason = state, reason
+        self._tell(uuid, "lifecycle")
+
+    def vanish(self, uuid: UUID) -> None:
+        """Undefine a domain behind our back."""
+        with self._open() as host:
+            host.domains.pop(uuid, None)
+        self._tell(uuid, "undefined")
+
+    def lose_volume(self, pool: str, name: str) -> None:
+        """Delete a file from a pool behind our back."""
+        with self._open() as host:
+            host.pools[pool].volumes.pop(name, None)
+
+    def seed_of(self, pool: str, name: str) -> SeedSpec | None:
+        """Return what a seed was made from."""
+        with self._open() as host:
+            volume = host.pools[pool].volumes.get(name)
+            return volume.seed if volume else None
+
+    @property
+    def calls(self) -> list[str]:
+        """The verbs that change something, in the order in which they were called."""
+        with self._open() as host:
+            return list(host.calls)
+
+    @contextmanager
+    def _open(self) -> Iterator[FakeHost]:
+        """The host's state under the lock, read from and written to the shared file where there is one."""
+        with self._lock:
+            if self._path is None:
+                yield self._host
+                return
+            with self._path.with_suffix(".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if self._path.exists():
+                    self._host = pickle.loads(self._path.read_bytes())  # noqa: S301 - a test's own file
+                try:
+                    yield self._host
+                finally:
+                    temporary = self._path.with_suffix(".new")
+                    temporary.write_bytes(pickle.dumps(self._host))
+                    temporary.replace(self._path)
+
+    def _tell(self, uuid: UUID, what: str) -> None:
+        if not self.drop_events:
+            for listener in list(self.listeners):
+                listener(DomainEvent(uuid, what))
