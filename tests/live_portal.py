@@ -14,5 +14,6 @@ def running_portal() -> Live:
     url, var = os.environ.get("SLIPWAY_E2E_URL", ""), os.environ.get("SLIPWAY_E2E_VAR", "")
     if not url:
         subprocess.run([str(ROOT / "dev"), "e2e-portal", "up"], check=True, timeout=600)
-        url, var = f"http://127.0.0.1:{os.environ.get('SLIPWAY_E2E_PORT', '18100')}", str(ROOT / "var" / "e2e")
+        var = str(ROOT / "var" / "e2e")
+        url = f"http://127.0.0.1:{(Path(var) / 'port').read_text().strip()}"
     return Live(url, Path(var))

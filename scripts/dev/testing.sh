@@ -3,7 +3,6 @@
 
 TEST_HOME='' # a folder that the postgres user may enter; set while tests run
 E2E_WAS_RUNNING=''
-E2E_PORT=${SLIPWAY_E2E_PORT:-18100}
 
 finish_testing() {
   [[ -n $TEST_HOME ]] || return 0
@@ -50,20 +49,32 @@ start_redis() {
 # The portal that system and end-to-end tests drive: an installation of its own, with its own state and ports.
 in_e2e_installation() (
   forget_settings
-  export SLIPWAY_VAR_DIR=$ROOT/var/e2e SLIPWAY_PORT=$E2E_PORT SLIPWAY_GATEWAY_PORT=$(( E2E_PORT + 1 ))
+  port=$(e2e_port)
+  export SLIPWAY_VAR_DIR=$ROOT/var/e2e SLIPWAY_PORT=$port SLIPWAY_GATEWAY_PORT=$(( port + 1 ))
   exec "$ROOT/dev" "$@"
 )
+
+# Two free ports, kept with that installation, so that several checkouts on a machine can be tested at a time.
+e2e_port() {
+  local file=$ROOT/var/e2e/port port=18100
+  if [[ ! -s $file ]]; then
+    until port_is_free "$port" && port_is_free $(( port + 1 )); do port=$(( port + 2 )); done
+    mkdir -p "${file%/*}"
+    printf '%s\n' "$port" >"$file"
+  fi
+  cat "$file"
+}
 
 # Tests run on the defaults, whatever the developer's portal is set to.
 forget_settings() {
   local name
   for name in $(compgen -e SLIPWAY_) DATABASE_URL REDIS_URL; do
-    [[ $name =~ ^SLIPWAY_(VENV|VIRT_TYPE|E2E_PORT)$ ]] || unset "$name"
+    [[ $name =~ ^SLIPWAY_(VENV|VIRT_TYPE)$ ]] || unset "$name"
   done
   export DEV_WITHOUT_ENV_FILE=1
 }
 
-e2e_portal_runs() { in_e2e_installation status >/dev/null 2>&1; }
+e2e_portal_runs() { [[ -d $ROOT/var/e2e ]] && in_e2e_installation status >/dev/null 2>&1; }
 
 wipe_e2e_portal() {
   [[ -d $ROOT/var/e2e ]] || return 0
@@ -74,7 +85,7 @@ wipe_e2e_portal() {
 start_fresh_e2e_portal() {
   wipe_e2e_portal # of an earlier run
   in_e2e_installation up -d
-  note "http://127.0.0.1:$E2E_PORT"
+  note "http://127.0.0.1:$(e2e_port)"
 }
 
 # Not in the list of commands: tests that are run without ./dev test call it.
@@ -150,7 +161,7 @@ cmd_test() {
   fi
   step "Image micro" "look at the lines above, then run ./dev image micro." build_image micro
   step "Portal for e2e" "look at the lines above." start_fresh_e2e_portal
-  export SLIPWAY_E2E_URL="http://127.0.0.1:$E2E_PORT" SLIPWAY_E2E_VAR=$ROOT/var/e2e
+  export SLIPWAY_E2E_URL="http://127.0.0.1:$(<"$ROOT/var/e2e/port")" SLIPWAY_E2E_VAR=$ROOT/var/e2e
   run_all_suites
   say_what_was_left_out
   local failed=0
