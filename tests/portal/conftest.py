@@ -29,6 +29,7 @@ def _quick_settings(settings: Any, tmp_path: Path) -> None:
     settings.DATA_DIR = tmp_path
     settings.NODE_NAME = "node-1"
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.WHITENOISE_AUTOREFRESH = True  # or every new test client reads all static files
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     memory = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": str(tmp_path)}
     settings.CACHES = dict.fromkeys(settings.CACHES, memory)
