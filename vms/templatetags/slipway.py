@@ -182,6 +182,6 @@ def language_buttons() -> SafeString:
     others = [get_language_info(code) for code, _name in settings.LANGUAGES if code != get_language()]
     return format_html_join(
         "",
-        '<button form="tongue" name="language" value="{}" lang="{}">{} {}</button>',
+        '<button type="submit" form="tongue" name="language" value="{}" lang="{}">{} {}</button>',
         ((info["code"], info["code"], icon("globe", "s"), info["name_local"].capitalize()) for info in others),
     )
