@@ -8,6 +8,7 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import AuditEntry
+from hypervisor import errors
 from hypervisor.specs import DomainEvent, DomainState
 from portal.invariants import evaluate
 from portal.node_agent.agent import NodeAgent
@@ -105,7 +106,8 @@ def test_a_lost_disk_is_said_and_comes_back_when_it_does_F18(world, agent):
 def test_an_absent_libvirt_makes_no_machine_stopped_F10(world, agent):
     vm = world.vm()
     world.hypervisor.set_away(True)
-    assert asyncio.run(agent._safely(agent.resync)) is False
+    with pytest.raises(errors.Unavailable):
+        agent.resync()
     world.node.refresh_from_db()
     assert world.node.hypervisor_ok is False
     assert seen(vm) == ("running", "running", "")
