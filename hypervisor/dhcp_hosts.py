@@ -71,11 +71,16 @@ class DhcpHosts:
             self._folder.rmdir()
 
     def _path(self, mac: str, address: str) -> Path:
-        name = f"{mac.replace(':', '-')}_{address}"
-        if not _NAME.fullmatch(name):
-            raise BadSpec(f"not a card's MAC and IPv4 address: {mac!r} {address!r}")
-        try:
-            ipaddress.IPv4Address(address)
-        except ValueError as error:
-            raise BadSpec(str(error)) from error
-        return self._folder / name
+        return self._folder / entry_name(mac, address)
+
+
+def entry_name(mac: str, address: str) -> str:
+    """The name of the file that gives this card this address; BadSpec for what is no MAC in small letters or IPv4."""
+    name = f"{mac.replace(':', '-')}_{address}"
+    if not _NAME.fullmatch(name):
+        raise BadSpec(f"not a card's MAC and IPv4 address: {mac!r} {address!r}")
+    try:
+        ipaddress.IPv4Address(address)
+    except ValueError as error:
+        raise BadSpec(str(error)) from error
+    return name

@@ -16,6 +16,7 @@ from uuid import UUID
 from PIL import Image
 
 from . import errors
+from .dhcp_hosts import entry_name
 from .fake_host import FakeControls, FakeDomain, FakeHost, FakeNetwork, FakePool, FakeVolume
 from .seed import build_seed
 from .specs import (
@@ -124,6 +125,7 @@ class FakeHypervisor(FakeControls):
         with self._call("ensure_address") as host:
             given = host.network(network).addresses
             mac = mac.lower()
+            entry_name(mac, address)
             if any(other == address and owner != mac for owner, other in given.items()):
                 raise errors.AlreadyExists(f"the address {address} belongs to another card")
             given[mac] = address

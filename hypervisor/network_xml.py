@@ -11,7 +11,6 @@ from .errors import BadSpec
 from .specs import NetworkSpec
 from .xml_text import Element, attribute, element, from_text, text_of, to_text
 
-_HOSTS_OPTION = "dhcp-hostsdir="
 NETWORK_NAMESPACE = "https://slipway.dev/xmlns/network/1"
 DNSMASQ_NAMESPACE = "http://libvirt.org/schemas/network/dnsmasq/1.0"
 _BROADCAST = "ff:ff:ff:ff:ff:ff"
@@ -21,15 +20,15 @@ _NOBODY_YET = {"srcipaddr": "0.0.0.0", "dstipaddr": "255.255.255.255"}  # noqa: 
 
 def build_network(spec: NetworkSpec) -> str:
     """The XML of a NAT network with DHCP and DNS."""
-    filter_tag = element(
-        "filter",
-        {"name": spec.filter_name, "uuid": spec.filter_uuid},
-        namespace=NETWORK_NAMESPACE,
-        prefix="slipway",
-    )
+    ours: dict[str, object] = {
+        "filter": spec.filter_name,
+        "filter_uuid": spec.filter_uuid,
+        "hosts_dir": spec.hosts_dir,
+    }
+    tag = element("network", ours, namespace=NETWORK_NAMESPACE, prefix="slipway")
     options = [
         "dhcp-ignore-names",  # a name that a guest sends must not become one that its neighbours resolve
-        _HOSTS_OPTION + str(spec.hosts_dir),
+        f"dhcp-hostsdir={spec.hosts_dir}",
     ]
     dhcp = element("dhcp", {}, element("range", {"start": spec.dhcp_first, "end": spec.dhcp_last}))
     return to_text(
@@ -38,7 +37,7 @@ def build_network(spec: NetworkSpec) -> str:
             {},
             element("name", {}, spec.name),
             element("uuid", {}, str(spec.uuid)),
-            element("metadata", {}, filter_tag),
+            element("metadata", {}, tag),
             element("forward", {"mode": "nat"}),
             # With STP a new card would forward nothing for its first four seconds.
             element("bridge", {"name": spec.bridge, "stp": "off", "delay": "0"}),
@@ -52,7 +51,7 @@ def build_network(spec: NetworkSpec) -> str:
 def parse_network(text: str) -> NetworkSpec:
     """The spec that a network's XML stands for; BadSpec when it is not one of ours."""
     root = from_text(text)
-    tag = f"metadata/{{{NETWORK_NAMESPACE}}}filter"
+    tag = f"metadata/{{{NETWORK_NAMESPACE}}}network"
     if attribute(root, "forward", "mode") != "nat" or attribute(root, "bridge", "stp") != "off":
         raise BadSpec("a network of another kind")
     return NetworkSpec(
@@ -63,9 +62,9 @@ def parse_network(text: str) -> NetworkSpec:
         prefix_length=_prefix_length(root),
         dhcp_first=attribute(root, "ip/dhcp/range", "start"),
         dhcp_last=attribute(root, "ip/dhcp/range", "end"),
-        filter_name=attribute(root, tag, "name"),
-        filter_uuid=UUID(attribute(root, tag, "uuid")),
-        hosts_dir=_hosts_dir(root),
+        filter_name=attribute(root, tag, "filter"),
+        filter_uuid=UUID(attribute(root, tag, "filter_uuid")),
+        hosts_dir=PurePosixPath(attribute(root, tag, "hosts_dir")),
         domain=attribute(root, "domain", "name"),
     )
 
@@ -121,10 +120,3 @@ def _prefix_length(root: Element) -> int:
 
 def _dnsmasq(tag: str, attributes: dict[str, object], *children: Element) -> Element:
     return element(tag, attributes, *children, namespace=DNSMASQ_NAMESPACE, prefix="dnsmasq")
-
-
-def _hosts_dir(root: Element) -> PurePosixPath:
-    for option in root.iterfind(f"{{{DNSMASQ_NAMESPACE}}}options/{{{DNSMASQ_NAMESPACE}}}option"):
-        if option.get("value", "").startswith(_HOSTS_OPTION):
-            return PurePosixPath(option.get("value", "").removeprefix(_HOSTS_OPTION))
-    raise BadSpec("the network has no folder of host entries")

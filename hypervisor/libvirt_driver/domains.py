@@ -1,6 +1,8 @@
 """Domains: define, power, facts. Power verbs look first: what libvirt answers differs between its drivers."""
 
+import contextlib
 from dataclasses import replace
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
@@ -71,13 +73,12 @@ class DomainVerbs(Linked):
         return found
 
     def _records(self, conn: Any) -> list[tuple[Any, dict[str, Any]]]:
-        nowait = 0 if self._is_mock else libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
-        try:
-            sampled = self._sampling.call(lambda: conn.getAllDomainStats(_SAMPLED, nowait), _STATS_TIMEOUT_SECONDS)
-        except TooSlow:
-            # Neither of these asks any QEMU.
-            return [(domain, _plain_stats(domain)) for domain in conn.listAllDomains(0)]
-        return list(sampled)
+        nowait = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
+        if not self._is_mock:  # its statistics are all but empty
+            with contextlib.suppress(TooSlow):
+                sample = partial(conn.getAllDomainStats, _SAMPLED, nowait)
+                return list(self._sampling.call(sample, _STATS_TIMEOUT_SECONDS))
+        return [(domain, _plain_stats(domain)) for domain in conn.listAllDomains(0)]  # asks no QEMU
 
     @verb
     def domain(self, uuid: UUID) -> DomainFacts | None:

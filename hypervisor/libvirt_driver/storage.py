@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import tempfile
+import time
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,6 +22,8 @@ from hypervisor.specs import PoolFacts, PoolSpec, SeedSpec, VolumeFacts, VolumeS
 from hypervisor.volume_xml import build_pool, build_volume, check_name, parse_pool, parse_volume
 
 from .link import Linked, verb
+
+_MAKING_SECONDS = 1.0
 
 
 class StorageVerbs(Linked):
@@ -96,21 +99,21 @@ class StorageVerbs(Linked):
         if found is None:
             try:
                 found = pool.createXML(text, 0)
-            except libvirt.libvirtError as error:
-                if error.get_error_code() != libvirt.VIR_ERR_STORAGE_VOL_EXIST:
+            except libvirt.libvirtError:
+                found = _recorded(pool, spec.name)
+                if found is None:
                     raise
-                found = pool.storageVolLookupByName(spec.name)
         self._check(found, spec)
         return _facts(spec.pool, found)
 
     @staticmethod
     def _check(volume: Any, spec: VolumeSpec) -> None:
-        try:
-            made = parse_volume(volume.XMLDesc(0), spec.pool)
-        except BadSpec as error:
-            raise AlreadyExists(f"the volume {spec.name} is another one: {error.detail}") from error
-        if made.size_bytes < spec.size_bytes or made.base_path != spec.base_path:
-            raise AlreadyExists(f"the volume {spec.name} is another one: {made}")
+        """AlreadyExists unless it is what was asked for. One that somebody is just making gets time to become it."""
+        deadline = time.monotonic() + _MAKING_SECONDS
+        while (difference := _difference(volume, spec)) and time.monotonic() < deadline:
+            time.sleep(_MAKING_SECONDS / 20)
+        if difference:
+            raise AlreadyExists(f"the volume {spec.name} is another one: {difference}")
 
     @verb
     def grow_volume(self, pool: str, name: str, size_bytes: int) -> VolumeFacts:
@@ -165,6 +168,15 @@ class StorageVerbs(Linked):
             pool.refresh(0)
             recorded = _recorded(pool, name)
         return recorded
+
+
+def _difference(volume: Any, spec: VolumeSpec) -> str:
+    """How a volume differs from what was asked for; "" when it is that, or larger."""
+    try:
+        made = parse_volume(volume.XMLDesc(0), spec.pool)
+    except (BadSpec, libvirt.libvirtError) as error:
+        return str(error)
+    return str(made) if made.size_bytes < spec.size_bytes or made.base_path != spec.base_path else ""
 
 
 def _recorded(pool: Any, name: str) -> Any | None:

@@ -1,0 +1,63 @@
+"""Networks and addresses."""
+
+from dataclasses import replace
+
+import pytest
+
+from hypervisor.errors import AlreadyExists, BadSpec, NotFound
+from hypervisor.specs import DomainState
+from tests.contract.rigs import Rig
+
+MAC, OTHER_MAC = "52:54:00:98:00:01", "52:54:00:98:00:02"
+
+
+def test_a_network_is_made_once(rig: Rig) -> None:
+    rig.hypervisor.ensure_network(rig.network_spec)
+    rig.hypervisor.ensure_network(rig.network_spec)
+
+
+def test_an_unknown_network_has_no_addresses_and_its_removal_is_success(rig: Rig) -> None:
+    with pytest.raises(NotFound):
+        rig.hypervisor.addresses("slipway-none")
+    with pytest.raises(NotFound):
+        rig.hypervisor.ensure_address("slipway-none", MAC, "10.0.0.2")
+    rig.hypervisor.remove_network("slipway-none", "slipway-none-guest")
+
+
+def test_an_address_belongs_to_one_card_until_it_is_given_back(rig: Rig) -> None:
+    network, prefix = rig.network_spec.name, rig.network_spec.gateway.rsplit(".", 1)[0]
+    rig.hypervisor.ensure_address(network, MAC.upper(), f"{prefix}.200")
+    rig.hypervisor.ensure_address(network, MAC, f"{prefix}.200")
+    assert rig.hypervisor.addresses(network)[MAC] == f"{prefix}.200"
+    with pytest.raises(AlreadyExists):
+        rig.hypervisor.ensure_address(network, OTHER_MAC, f"{prefix}.200")
+    rig.hypervisor.ensure_address(network, MAC, f"{prefix}.201")
+    rig.hypervisor.ensure_address(network, OTHER_MAC, f"{prefix}.200")
+    assert rig.hypervisor.addresses(network) == {MAC: f"{prefix}.201", OTHER_MAC: f"{prefix}.200"}
+    for mac in (MAC, OTHER_MAC, MAC):
+        rig.hypervisor.remove_address(network, mac)
+    assert rig.hypervisor.addresses(network) == {}
+
+
+@pytest.mark.parametrize("bad", [("52:54:00:98:00:01", "10.0.0.999"), ("not a mac", "10.99.0.2"), ("../x", "10.0.0.2")])
+def test_what_is_no_address_is_refused(rig: Rig, bad: tuple[str, str]) -> None:
+    with pytest.raises(BadSpec):
+        rig.hypervisor.ensure_address(rig.network_spec.name, *bad)
+
+
+def test_a_network_that_differs_is_replaced_only_while_no_card_is_on_it(rig: Rig) -> None:
+    other = replace(rig.network_spec, domain="elsewhere.internal")
+    with rig.can("replace a network"):
+        rig.hypervisor.ensure_network(other)
+        rig.hypervisor.ensure_network(rig.network_spec)
+    spec = rig.make(card=True)
+    rig.hypervisor.start(spec.uuid)
+    try:
+        with rig.can("replace a network"), pytest.raises(AlreadyExists):
+            rig.hypervisor.ensure_network(other)
+        found = rig.hypervisor.domain(spec.uuid)
+        assert found is not None
+        assert found.state is DomainState.RUNNING
+    finally:
+        rig.hypervisor.force_off(spec.uuid)
+    rig.hypervisor.ensure_network(rig.network_spec)
