@@ -93,8 +93,10 @@ def rank_by_nodes() -> None:
         rows = VirtualMachine.objects.filter(node=node).exclude(operations__status__in=LIVE).select_related("node")
         if is_away(node.synced_at, now, settings.NODE_AWAY_AFTER):
             moved = rows.filter(attention_rank__gt=unknown, desired_state__in=("running", "stopped", "paused"))
-            ids = list(moved.values_list("pk", flat=True))
-            VirtualMachine.objects.filter(pk__in=ids).update(attention_rank=unknown, version=F("version") + 1)
+            ids = dict(moved.values_list("pk", "project_id"))
+            VirtualMachine.objects.filter(pk__in=list(ids)).update(attention_rank=unknown, version=F("version") + 1)
+            for project_id in set(ids.values()):  # one hint a project, however many machines it has there
+                broadcast.hint(project_id, "node", node.pk, 0)
         else:
             for vm in rows.filter(attention_rank=unknown):
                 with transaction.atomic():

@@ -8,6 +8,8 @@ import pytest
 
 from tests.portal.world import World, make_world
 from vms.bells import BellTower
+from vms.operations.leases import LeaseKeeper
+from vms.operations.leases import keeper
 
 Bell = Callable[[], Awaitable[None]]
 
@@ -41,6 +43,18 @@ def bells(monkeypatch: pytest.MonkeyPatch) -> list[Bell]:
     rung: list[Bell] = []
     monkeypatch.setattr(BellTower, "ring", lambda _self, bell: rung.append(bell))
     return rung
+
+
+@pytest.fixture(autouse=True)
+def _no_lease_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Operations are drained in the test's own thread, and no other one may use its database."""
+    monkeypatch.setattr(keeper, "hold", lambda _lease: None)
+
+
+@pytest.fixture(autouse=True)
+def _no_renewals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases are not renewed here: a thread of its own would look into a test's database while it is torn down."""
+    monkeypatch.setattr(LeaseKeeper, "_renew_for_ever", lambda _self: None)
 
 
 @pytest.fixture
