@@ -1,0 +1,362 @@
+"""Machines through the API, as the guide promises them."""
+
+import io
+from datetime import timedelta
+from itertools import product
+
+import pytest
+from django.utils import timezone
+from PIL import Image
+
+from hypervisor.errors import NoSpace
+from vms import gateway_client, queries
+from vms.models import Node, Operation, VirtualMachine
+from vms.states import Status, display_status
+
+NEW = {"name": "web-1", "image": "micro", "flavor": "nano", "project": "harbor"}
+VM_FIELDS = {
+    "id", "domain_uuid", "name", "description", "status", "status_reason", "desired_state", "observed_state",
+    "observed_at", "vcpus", "memory_mib", "disk_gib", "image", "flavor", "node", "project", "ip_addresses", "operation",
+}  # fmt: skip
+OPERATION_FIELDS = {
+    "id", "kind", "status", "step", "progress", "attempt", "created_at", "finished_at", "error",
+}  # fmt: skip
+
+
+@pytest.fixture
+def alice(world):
+    return world.api("alice")
+
+
+def ok(response, status=200):
+    assert response.status_code == status, response.content
+    return response.json()
+
+
+def refused(response, status, code):
+    assert response.status_code == status, response.content
+    assert response["Content-Type"] == "application/problem+json"
+    body = response.json()
+    assert (body["status"], body["code"]) == (status, code)
+    return body
+
+
+def test_a_machine_from_create_to_delete(world, alice):
+    made = ok(alice.call("POST", "vms", NEW), 202)
+    vm, operation = made["vm"], made["operation"]
+    assert set(vm) >= VM_FIELDS
+    assert set(operation) >= OPERATION_FIELDS
+    assert (vm["status"], vm["desired_state"], vm["observed_state"]) == ("creating", "running", "absent")
+    assert vm["operation"] == operation
+    assert (operation["kind"], operation["status"], operation["error"]) == ("create", "pending", None)
+    assert vm["image"] == {"id": str(world.images["micro"].pk), "name": "micro"}
+    assert vm["flavor"]["name"] == "nano"
+    assert vm["project"]["name"] == "harbor"
+    assert vm["node"]["name"] == "node-1"
+
+    world.drain()
+    operation = ok(alice.call("GET", f"operations/{operation['id']}"))
+    assert (operation["status"], operation["progress"]) == ("succeeded", 100)
+    assert operation["finished_at"].endswith("Z")
+    seen = ok(alice.call("GET", f"vms/{vm['id']}"))
+    assert (seen["status"], seen["operation"]) == ("running", None)
+    assert seen["observed_at"].endswith("Z")
+    assert seen["ip_addresses"] == ["10.71.0.2"]
+    assert seen["version"] > vm["version"]
+
+    first = ok(alice.call("DELETE", f"vms/{vm['id']}"), 202)
+    assert ok(alice.call("GET", f"vms/{vm['id']}"))["status"] == "deleting"
+    assert ok(alice.call("DELETE", f"vms/{vm['id']}"), 202)["operation"]["id"] == first["operation"]["id"]
+    world.drain()
+    refused(alice.call("DELETE", f"vms/{vm['id']}"), 404, "not_found")
+    refused(alice.call("GET", f"vms/{vm['id']}"), 404, "not_found")
+    gone = ok(alice.call("GET", f"operations/{first['operation']['id']}"))
+    assert (gone["status"], gone["vm"]["name"]) == ("succeeded", "web-1")
+
+
+def test_power_verbs_answer_with_whole_objects(world, alice):
+    vm = world.vm()
+    for verb, kind, after in (
+        ("pause", "pause", "paused"),
+        ("resume", "resume", "running"),
+        ("reboot", "reboot", "running"),
+        ("stop", "stop", "stopped"),
+        ("start", "start", "running"),
+        ("force-off", "force_off", "stopped"),
+    ):
+        done = ok(alice.call("POST", f"vms/{vm.pk}/{verb}"), 202)
+        assert set(done) == {"vm", "operation"}
+        assert done["operation"]["kind"] == kind
+        assert done["vm"]["operation"]["id"] == done["operation"]["id"]
+        world.drain()
+        assert ok(alice.call("GET", f"vms/{vm.pk}"))["status"] == after
+    kinds = [item["kind"] for item in ok(alice.call("GET", f"vms/{vm.pk}/operations"))["items"]]
+    assert kinds == ["force_off", "start", "stop", "reboot", "resume", "pause", "create"]
+
+
+def test_a_busy_machine_says_what_keeps_it(world, alice):
+    vm = world.vm()
+    stop = ok(alice.call("POST", f"vms/{vm.pk}/stop"), 202)["operation"]
+    body = refused(alice.call("POST", f"vms/{vm.pk}/reboot"), 409, "operation_in_progress")
+    assert body["operation"] == stop["id"]
+    assert ok(alice.call("POST", f"vms/{vm.pk}/force-off"), 202)["operation"]["kind"] == "force_off"
+    ended = ok(alice.call("GET", f"operations/{stop['id']}"))
+    assert (ended["status"], ended["error"]["code"]) == ("cancelled", "preempted")
+
+
+@pytest.mark.parametrize(
+    ("verb", "start"), [("start", True), ("resume", True), ("stop", False), ("pause", False), ("reboot", False)]
+)
+def test_a_verb_that_its_state_does_not_allow(world, alice, verb, start):
+    vm = world.vm(start=start)
+    refused(alice.call("POST", f"vms/{vm.pk}/{verb}"), 409, "invalid_state")
+
+
+def test_resize_grows_and_never_shrinks(world, alice):
+    vm = world.vm(flavor="small")
+    refused(alice.call("POST", f"vms/{vm.pk}/resize", {"flavor": "medium"}), 409, "invalid_state")
+    alice.call("POST", f"vms/{vm.pk}/force-off")
+    world.drain()
+    body = refused(alice.call("POST", f"vms/{vm.pk}/resize", {"flavor": "nano"}), 422, "invalid")
+    assert "shrink" in body["fields"]["flavor"][0]
+    done = ok(alice.call("POST", f"vms/{vm.pk}/resize", {"flavor": str(world.flavors["medium"].pk)}), 202)
+    assert (done["vm"]["vcpus"], done["vm"]["memory_mib"], done["vm"]["disk_gib"]) == (2, 1024, 16)
+    world.drain()
+    assert ok(alice.call("GET", f"vms/{vm.pk}"))["flavor"]["name"] == "medium"
+
+
+def test_rename_and_description(world, alice):
+    vm = world.vm()
+    world.vm("web-2", drain=False)
+    changed = ok(alice.call("PATCH", f"vms/{vm.pk}", {"description": "Ünïcode <b>&</b> 🐳\nsecond line"}))
+    assert (changed["name"], changed["description"]) == ("web-1", "Ünïcode <b>&</b> 🐳\nsecond line")
+    changed = ok(alice.call("PATCH", f"vms/{vm.pk}", {"name": "web-3"}))
+    assert (changed["name"], changed["description"][:7]) == ("web-3", "Ünïcode")
+    assert "name" in refused(alice.call("PATCH", f"vms/{vm.pk}", {"name": "web-2"}), 422, "invalid")["fields"]
+    assert ok(alice.call("PATCH", f"vms/{vm.pk}", {}))["name"] == "web-3"
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "id", "owner", "created_by", "project", "project_id", "node", "host", "domain_uuid", "status", "desired_state",
+        "observed_state", "vcpus", "memory_mib", "disk_gib", "flavor", "image", "quota", "is_staff", "version",
+        "attention_rank", "failure", "sealed_seed",
+    ],
+)  # fmt: skip
+def test_nothing_else_can_be_assigned_and_who_tries_is_noted_a20(world, alice, field, caplog):
+    vm = world.vm()
+    before = VirtualMachine.objects.filter(pk=vm.pk).values().get()
+    body = refused(alice.call("PATCH", f"vms/{vm.pk}", {"name": "web-2", field: "x"}), 422, "invalid")
+    assert list(body["fields"]) == [field]
+    assert VirtualMachine.objects.filter(pk=vm.pk).values().get() == before
+    [noted] = [r.msg for r in caplog.records if isinstance(r.msg, dict) and r.msg.get("event") == "unknown_fields"]
+    assert (noted["fields"], noted["user"]) == ([field], "alice")
+
+
+def test_image_flavor_and_project_are_taken_by_id_or_name(world, alice):
+    by_id = {
+        "name": "web-2", "image": str(world.images["micro"].pk), "flavor": str(world.flavors["nano"].pk),
+        "project": str(world.harbor.pk),
+    }  # fmt: skip
+    made = ok(alice.call("POST", "vms", by_id), 202)["vm"]
+    assert (made["image"]["name"], made["flavor"]["name"], made["project"]["name"]) == ("micro", "nano", "harbor")
+    personal = ok(alice.call("POST", "vms", {"name": "mine", "image": "micro", "flavor": "nano"}), 202)["vm"]
+    assert personal["project"]["name"] == "alice"
+    assert ok(alice.call("GET", f"projects/{world.harbor.pk}/quota")) == ok(alice.call("GET", "projects/harbor/quota"))
+
+
+def test_a_project_named_like_another_ones_id_does_not_stand_before_it(world, alice):
+    from accounts.models import Project
+
+    Project.objects.create(name=str(world.harbor.pk))
+    assert (
+        ok(alice.call("POST", "vms", NEW | {"project": str(world.harbor.pk)}), 202)["vm"]["project"]["name"] == "harbor"
+    )
+
+
+def test_a_machine_too_small_for_its_image_is_refused_with_both_figures(world, alice):
+    body = refused(alice.call("POST", "vms", NEW | {"image": "debian-12"}), 422, "invalid")
+    assert "3 GiB" in body["fields"]["flavor"][0]
+
+
+def test_a_create_that_failed_says_why_and_can_be_tried_again(world, alice):
+    world.hypervisor.fail_next("ensure_volume", NoSpace("the pool is full"))
+    made = ok(alice.call("POST", "vms", NEW), 202)
+    world.drain()
+    failed = ok(alice.call("GET", f"operations/{made['operation']['id']}"))
+    assert (failed["status"], failed["error"]["code"]) == ("failed", "pool_full")
+    assert "the pool is full" not in str(failed)  # staff's detail stays with staff
+    vm = ok(alice.call("GET", f"vms/{made['vm']['id']}"))
+    assert (vm["status"], vm["status_reason"]) == ("error", "create_failed")
+    ok(alice.call("POST", f"vms/{vm['id']}/retry"), 202)
+    world.drain()
+    assert ok(alice.call("GET", f"vms/{vm['id']}"))["status"] == "running"
+    refused(alice.call("POST", f"vms/{vm['id']}/retry"), 409, "invalid_state")
+
+
+def test_cancel_while_it_waits_and_when_it_is_too_late(world, alice):
+    operation = ok(alice.call("POST", "vms", NEW), 202)["operation"]
+    cancelled = ok(alice.call("POST", f"operations/{operation['id']}/cancel"), 202)["operation"]
+    assert (cancelled["status"], cancelled["error"]["code"]) == ("cancelled", "cancelled")
+    assert alice.call("POST", f"operations/{operation['id']}/cancel").status_code == 409
+
+
+def test_a_node_that_is_away_makes_its_machines_unknown(world, alice):
+    vm = world.vm()
+    Node.objects.update(synced_at=timezone.now() - timedelta(minutes=5))
+    seen = ok(alice.call("GET", f"vms/{vm.pk}"))
+    assert (seen["status"], seen["status_reason"], seen["observed_state"]) == ("unknown", "node_away", "running")
+    assert refused(alice.call("POST", "vms", NEW | {"name": "web-2"}), 503, "no_capacity")
+
+
+# --- lists --------------------------------------------------------------------------------------------------
+def test_lists_are_paged_by_cursor(world, alice, settings):
+    settings.PERSONAL_QUOTA = dict.fromkeys(settings.PERSONAL_QUOTA)
+    from accounts.models import QuotaLimit
+
+    QuotaLimit.objects.update(limit=None)
+    names = [f"web-{n}" for n in range(7)]
+    for name in names:
+        world.vm(name, drain=False)
+    seen, cursor, pages = [], "", 0
+    while cursor is not None:
+        found = ok(alice.call("GET", f"vms?limit=3&cursor={cursor}"))
+        assert set(found) == {"items", "next"}
+        seen += [item["name"] for item in found["items"]]
+        cursor, pages = found["next"], pages + 1
+    assert (seen, pages) == (names, 3)
+
+
+@pytest.mark.parametrize("path", ["vms", "flavors", "images", "tokens", "projects/harbor/members"])
+def test_every_list_caps_its_limit_and_knows_its_cursors_a18(world, alice, path):
+    for limit in ("1000000000", "101", "99999999999999999999999"):
+        assert ok(alice.call("GET", f"{path}?limit={limit}"))["items"] is not None
+    for bad in ("limit=0", "limit=-1", "limit=ten", "limit=1.5", "limit=", "limit=%D9%A1%D9%A2%D9%A3%D9%A4x"):
+        assert list(refused(alice.call("GET", f"{path}?{bad}"), 422, "invalid")["fields"]) == ["limit"]
+    for bad in ("x", "!!!!", "W10", "WyJ4Il0", "e30", "bnVsbA", "WzEsMiwzLDRd", "x" * 501, "WyJcdTAwMDAiXQ"):
+        assert list(refused(alice.call("GET", f"{path}?cursor={bad}"), 422, "invalid")["fields"]) == ["cursor"]
+
+
+def test_the_limit_is_never_more_than_100_a18(world, alice, monkeypatch):
+    asked = []
+    monkeypatch.setattr(queries, "with_details", lambda rows: asked.append(1) or rows.none())
+    ok(alice.call("GET", "vms?limit=1000000000"))
+    assert asked
+    assert queries.PAGE_LIMIT == 100
+
+
+def test_the_list_of_machines_costs_the_same_for_any_number(world, alice, django_assert_max_num_queries):
+    for n in range(3):
+        world.vm(f"web-{n}")
+    with django_assert_max_num_queries(8):
+        ok(alice.call("GET", "vms"))
+
+
+def test_filters_of_the_list(world, alice):
+    world.vm("web-1")
+    world.vm("web-2", start=False)
+    world.vm("db-1", drain=False)
+    world.vm("mine", project="alice", drain=False)
+
+    def names(query):
+        return {item["name"] for item in ok(alice.call("GET", f"vms?{query}"))["items"]}
+
+    assert names("") == {"web-1", "web-2", "db-1", "mine"}
+    assert names("search=web") == {"web-1", "web-2"}
+    assert names("search=10.71.0.3") == {"web-2"}
+    assert names("project=harbor") == {"web-1", "web-2", "db-1"}
+    assert names(f"project={world.harbor.pk}&search=db") == {"db-1"}
+    assert names("status=running") == {"web-1"}
+    assert names("status=running&status=creating") == {"web-1", "db-1", "mine"}
+    assert names("search=%00web") == {"web-1", "web-2"}
+    assert list(refused(alice.call("GET", "vms?status=on"), 422, "invalid")["fields"]) == ["status.0"]
+
+
+def test_a_filter_does_not_tell_a_foreign_project_from_none_a4(world):
+    world.vm()
+    charlie = world.api("charlie")
+    answers = {
+        charlie.call("GET", f"vms?project={ref}").content
+        for ref in ("harbor", str(world.harbor.pk), "nowhere", "b3e2a4a0-3f7f-4d6a-9a4e-0d6f2f9d5a11")
+    }
+    assert len(answers) == 1
+    assert ok(charlie.call("GET", "vms"))["items"] == []
+    assert ok(charlie.call("GET", "vms?search=web"))["items"] == []
+
+
+def test_staff_see_everybodys_machines(world):
+    world.vm()
+    assert [item["name"] for item in ok(world.api("admin").call("GET", "vms"))["items"]] == ["web-1"]
+
+
+@pytest.mark.parametrize("creating", [False, True])
+def test_the_status_filter_is_the_status_that_is_shown(world, settings, creating):
+    """Every combination of facts: the database finds a row under the status that people see, and no other."""
+    vm = world.vm(drain=not creating)
+    reasons = ("", "io_error", "storage_missing", "domain_missing")
+    failures = ("", "create_failed", "delete_failed", "guest_timeout")
+    states = ("running", "stopped", "paused", "suspended", "crashed", "absent")
+    now = timezone.now()
+    for desired, observed, reason, failure, away in product(
+        ("running", "deleted"), states, reasons, failures, (False, True)
+    ):
+        Node.objects.update(synced_at=now - settings.NODE_AWAY_AFTER * (2 if away else 0))
+        VirtualMachine.objects.filter(pk=vm.pk).update(
+            desired_state=desired, observed_state=observed, observed_reason=reason, failure=failure
+        )
+        row = VirtualMachine.objects.select_related("node").get(pk=vm.pk)
+        shown, _reason = display_status(row.facts("create" if creating else ""), now, settings.NODE_AWAY_AFTER)
+        found = [s for s in Status.values if VirtualMachine.objects.filter(queries.has_status(s, now)).exists()]
+        assert found == [shown], (desired, observed, reason, failure, away)
+
+
+# --- consoles and screens -----------------------------------------------------------------------------------
+def test_a_console_ticket(world, alice):
+    vm = world.vm()
+    response = alice.call("POST", f"vms/{vm.pk}/console", {"kind": "serial"})
+    ticket = ok(response, 201)
+    assert set(ticket) == {"url", "ticket", "protocols", "expires_at"}
+    assert ticket["protocols"] == ["slipway.v1", f"ticket.{ticket['ticket']}"]
+    assert ticket["ticket"] not in ticket["url"]
+    assert ticket["url"].startswith("ws")
+    assert response["Cache-Control"] == "no-store"
+    for kind in ("ssh", "", None, 1):
+        assert list(refused(alice.call("POST", f"vms/{vm.pk}/console", {"kind": kind}), 422, "invalid")["fields"])
+    off = world.vm("web-2", start=False)
+    refused(alice.call("POST", f"vms/{off.pk}/console", {"kind": "vnc"}), 409, "invalid_state")
+
+
+def picture(width=720, height=400):
+    out = io.BytesIO()
+    Image.effect_noise((width, height), 50).convert("RGB").save(out, "PNG")
+    return out.getvalue()
+
+
+def test_a_screenshot_is_a_png_that_can_be_scaled_and_asked_for_again(world, alice, monkeypatch):
+    shown = picture()
+    monkeypatch.setattr(gateway_client, "_fetch", lambda node, path: shown)
+    vm = world.vm()
+    response = alice.call("GET", f"vms/{vm.pk}/screenshot")
+    assert (response.status_code, response["Content-Type"], response.content) == (200, "image/png", shown)
+    assert response["Cache-Control"] == "private, no-cache"
+    again = alice.call("GET", f"vms/{vm.pk}/screenshot", headers={"If-None-Match": response["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    small = alice.call("GET", f"vms/{vm.pk}/screenshot?width=320")
+    assert Image.open(io.BytesIO(small.content)).size == (320, 178)
+    assert small["ETag"] != response["ETag"]
+    assert alice.call("GET", f"vms/{vm.pk}/screenshot?width=2000").content == shown
+    refused(alice.call("GET", f"vms/{vm.pk}/screenshot?width=1"), 422, "invalid")
+    off = world.vm("web-2", start=False)
+    refused(alice.call("GET", f"vms/{off.pk}/screenshot"), 409, "invalid_state")
+
+
+def test_ids_that_are_none_are_404s(world, alice):
+    vm = world.vm()
+    wanted = alice.call("GET", "vms/b3e2a4a0-3f7f-4d6a-9a4e-0d6f2f9d5a11").content
+    for bad in ("x", "0", "%00", "-1", "..%2f..", "vms", f"{vm.pk}x", "1" * 300, "%F0%9F%90%B3"):
+        response = alice.call("GET", f"vms/{bad}")
+        assert (response.status_code, response["Content-Type"]) == (404, "application/problem+json")
+        if "%2f" not in bad:
+            assert response.content == wanted
+    assert Operation.objects.count() == 1
