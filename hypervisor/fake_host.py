@@ -135,6 +135,11 @@ class FakeControls:
             volume = host.pools[pool].volumes.get(name)
             return volume.seed if volume else None
 
+    def boots(self, uuid: UUID) -> int:
+        """Return how often a domain has booted: started, or rebooted while on."""
+        with self._open() as host:
+            return host.domain(uuid).boots
+
     @property
     def calls(self) -> list[str]:
         """The verbs that change something, in the order in which they were called."""

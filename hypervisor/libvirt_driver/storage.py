@@ -24,6 +24,8 @@ from hypervisor.volume_xml import build_pool, build_volume, check_name, parse_po
 from .link import Linked, verb
 
 _MAKING_SECONDS = 1.0
+_BUSY_SECONDS = 10.0
+_POLL_SECONDS = 0.05
 
 
 class StorageVerbs(Linked):
@@ -111,7 +113,7 @@ class StorageVerbs(Linked):
         """AlreadyExists unless it is what was asked for. One that somebody is just making gets time to become it."""
         deadline = time.monotonic() + _MAKING_SECONDS
         while (difference := _difference(volume, spec)) and time.monotonic() < deadline:
-            time.sleep(_MAKING_SECONDS / 20)
+            time.sleep(_POLL_SECONDS)
         if difference:
             raise AlreadyExists(f"the volume {spec.name} is another one: {difference}")
 
@@ -159,15 +161,26 @@ class StorageVerbs(Linked):
                 raise NotFound(f"pool {name}") from error
             raise
 
-    def _volume(self, pool: Any, name: str) -> Any | None:
-        """The libvirt volume, or None. libvirt's record and the folder may differ: then libvirt looks again."""
+    @staticmethod
+    def _volume(pool: Any, name: str) -> Any | None:
+        """The libvirt volume, or None. Where libvirt's record and the folder differ, libvirt looks again.
+
+        It refuses to while it makes a volume, so this may take a moment.
+        """
         folder = Path(_path_of(pool))
         path = folder / check_name(name)
-        recorded = _recorded(pool, name)
-        if folder.is_dir() and path.exists() != (recorded is not None):
-            pool.refresh(0)
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
             recorded = _recorded(pool, name)
-        return recorded
+            if not folder.is_dir() or path.exists() == (recorded is not None):
+                return recorded
+            try:
+                pool.refresh(0)
+                return _recorded(pool, name)
+            except libvirt.libvirtError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_POLL_SECONDS)
 
 
 def _difference(volume: Any, spec: VolumeSpec) -> str:
