@@ -8,11 +8,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from imagebuild import micro
+from imagebuild import debian12, micro
 from imagebuild.steps import BuildError, run
 
 GUESTS = Path(__file__).resolve().parent.parent
-IMAGES = {"micro": micro.build}
+IMAGES = {"debian-12": debian12.build, "micro": micro.build}
 MIB = 1024 * 1024
 
 
@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="guests/build", description="Builds a bootable qcow2 image from Debian packages.")
+    parser = argparse.ArgumentParser(prog="guests/build", description="Builds a bootable image from Debian packages.")
     parser.add_argument("name", choices=sorted(IMAGES), help="which image")
     parser.add_argument("out", type=Path, metavar="OUT.qcow2", help="the file to write; replaced in one step")
     parser.add_argument(

@@ -23,7 +23,7 @@ MBR_CODE_BYTES = 440
 FEATURES = "^64bit,^metadata_csum,uninit_bg"
 
 
-def write_disk(tree: Path, raw: Path, *, size_mib: int, label: str) -> None:
+def write_disk(tree: Path, raw: Path, *, size_mib: int, label: str, uuid: str) -> None:
     """Writes the tree as a bootable raw disk; empties its /boot, where the boot loader's settings must stand.
 
     mke2fs leaves holes for blocks of zeros, which extlinux cannot read, so what it loads is copied by the kernel.
@@ -35,10 +35,8 @@ def write_disk(tree: Path, raw: Path, *, size_mib: int, label: str) -> None:
     offset = PARTITION_START_SECTORS * SECTOR_BYTES
     kib = size_mib * 1024 - offset // 1024
     options = f"offset={offset},lazy_itable_init=1,lazy_journal_init=1,nodiscard"
-    run(
-        ["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-O", FEATURES, "-L", label, "-E", options, "-m", "1", "-d", tree, raw]
-        + [f"{kib}k"]
-    )
+    words = f"mke2fs -q -F -t ext4 -b 4096 -m 1 -O {FEATURES} -L {label} -U {uuid} -E {options}".split()
+    run([*words, "-d", tree, raw, f"{kib}k"])
     with _mounted(raw, offset) as mount:
         run(["cp", "--archive", "--sparse=never", boot, mount / "boot"])
         run(["extlinux", "--install", mount / "boot"])

@@ -2,17 +2,19 @@
 
 import re
 import shutil
+import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from imagebuild.disk import convert, write_disk
 from imagebuild.packages import download, kernel_package, unpack
-from imagebuild.steps import BuildError, run, step
+from imagebuild.steps import BuildError, lines, run, step
 
 FILES = Path(__file__).resolve().parent.parent / "micro"
 SIZE_MIB = 512
 LABEL = "slipway-micro"
-FOLDERS = ("dev", "etc/dropbear", "home/slipway/.ssh", "mnt", "proc", "root", "run", "sys", "usr/local/bin", "var/log", "var/lib/slipway")
+FOLDERS = ("dev", "etc/dropbear", "home/slipway/.ssh", "mnt", "proc", "root", "run", "sys", "usr/local/bin", "var/log")
+STATE = "var/lib/slipway"
 # What the guest runs; each must find all of its shared libraries.
 PROGRAMS = (
     "bin/bash",
@@ -33,7 +35,7 @@ def build(out: Path, cache: Path, work: Path) -> None:
     """Writes the qcow2 file; `work` is an empty folder on a disk with some 400 MB free."""
     kernel_name = kernel_package()
     with step("fetching packages"):
-        kernel_file, *files = download([kernel_name, *_lines(FILES / "packages.txt")], cache)
+        kernel_file, *files = download([kernel_name, *lines(FILES / "packages.txt")], cache)
     with step("unpacking packages"):
         unpack([kernel_file], work / "kernel")
         unpack(files, work / "root")
@@ -43,7 +45,7 @@ def build(out: Path, cache: Path, work: Path) -> None:
         _furnish(root)
         _check_libraries(root)
         stages = _module_stages()
-        depmod = [root / "bin/busybox", "depmod", "-b"]
+        depmod = [str(root / "bin/busybox"), "depmod", "-b"]
         run([*depmod, work / "kernel", version])
         dependencies = _dependencies(work / "kernel/lib/modules" / version)
         _copy_modules(work / "kernel", root, version, _closure(stages["root"] + stages["initramfs"], dependencies))
@@ -54,19 +56,15 @@ def build(out: Path, cache: Path, work: Path) -> None:
         _copy_modules(work / "kernel", initramfs, version, _closure(stages["initramfs"], dependencies))
         _write_initramfs(initramfs, root / "bin/busybox", version, root / "boot/initrd")
     with step("writing the disk"):
-        write_disk(root, work / "micro.raw", size_mib=SIZE_MIB, label=LABEL)
+        write_disk(root, work / "micro.raw", size_mib=SIZE_MIB, label=LABEL, uuid=str(uuid.uuid4()))
     with step("converting to qcow2"):
         convert(work / "micro.raw", out, compress=False)
-
-
-def _lines(file: Path) -> list[str]:
-    return [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
 
 
 def _furnish(root: Path) -> None:
     """Our own files over the packages' ones, a link for each busybox command that no package brought, and owners."""
     shutil.copytree(FILES / "root", root, dirs_exist_ok=True)
-    for folder in FOLDERS:
+    for folder in (*FOLDERS, STATE):
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "boot").mkdir(exist_ok=True)
     shutil.copy(FILES / "boot/extlinux.conf", root / "boot/extlinux.conf")
@@ -109,7 +107,7 @@ def _check_libraries(root: Path) -> None:
 def _module_stages() -> dict[str, list[str]]:
     stages: dict[str, list[str]] = {}
     current: list[str] = []
-    for line in _lines(FILES / "modules.txt"):
+    for line in lines(FILES / "modules.txt"):
         if line.startswith("["):
             current = stages.setdefault(line.strip("[]"), [])
         else:

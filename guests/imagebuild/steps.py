@@ -38,6 +38,11 @@ def run(
     return done.stdout.decode(errors="replace")
 
 
+def lines(file: Path) -> list[str]:
+    """The lines of a list, without comments and empty ones."""
+    return [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
+
+
 @contextlib.contextmanager
 def step(name: str) -> Iterator[None]:
     """Prints the step's name when it starts and its seconds when it has succeeded."""
