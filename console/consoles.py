@@ -17,9 +17,10 @@ from vms.console_access import ConsoleRefused, Grant, Refused
 
 from . import handshake
 from .blocking import Blocking
-from .relay import Duplex, Ended, Message, Receive, Send, Stream, relay
+from .relay import Duplex, Ended, Message, Receive, Send, Side, Stream, relay
 from .serial_hub import SerialHub
 from .watch import TRY_AGAIN_LATER, Watch
+from .websocket import DIRECT
 
 log = structlog.get_logger(__name__)
 SERVICE_RESTART = 1012  # close code: come back with a new ticket
@@ -73,9 +74,10 @@ class Consoles:
             await handshake.deny(send)
             return
         await handshake.accept(send)
-        await handshake.close(send, await self._redeem_and_serve(hello, receive, send))
+        client = scope.get("extensions", {}).get(DIRECT)
+        await handshake.close(send, await self._redeem_and_serve(hello, receive, send, client))
 
-    async def _redeem_and_serve(self, hello: handshake.Hello, receive: Receive, send: Send) -> int:
+    async def _redeem_and_serve(self, hello: handshake.Hello, receive: Receive, send: Send, client: Side | None) -> int:
         try:
             grant = await handshake.redeem(hello, self._blocking)
         except ConsoleRefused as refused:
@@ -84,15 +86,15 @@ class Consoles:
         except DatabaseError:
             log.exception("console.no_database")
             return TRY_AGAIN_LATER
-        return await self._serve(grant, receive, send)
+        return await self._serve(grant, receive, send, client)
 
-    async def _serve(self, grant: Grant, receive: Receive, send: Send) -> int:
+    async def _serve(self, grant: Grant, receive: Receive, send: Send, client: Side | None) -> int:
         """Carry the console; return the close code to end it with."""
         console = self._watch.add(grant)
         try:
             stream = await self._open(grant)
             try:
-                ended = await relay(receive, send, stream, console.cut)
+                ended = await relay(receive, send, stream, console.cut, client)
             finally:
                 stream.close()
             if ended is Ended.CUT:

@@ -6,12 +6,14 @@ uvicorn's own `websockets-sansio`, without what follows.
 - uvicorn closes a connection politely, after all that was written has been taken. A client that takes nothing
   would keep its socket and buffer as long as TCP allows: a quarter of an hour if dead, for ever if stopped.
 - It stops and restarts reading around every message, two system calls that a console feels at every key.
-- It copies each frame twice on its way out.
+- It copies each frame twice on its way out, and hands messages over through a queue: a connection of this class
+  is also a `console.relay.Side`, found in the scope's extensions as `slipway.direct`.
 """
 
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.utils import ClientDisconnected
@@ -23,6 +25,7 @@ RECEIVE_BUFFER = 256 * 1024  # bytes that wait for the VM before the client is n
 DEAD_AFTER_SECONDS = 45  # without an answer from the client's TCP
 LINGER_SECONDS = 5  # for the last bytes of a closed console
 WORTH_A_COPY = 16 * 1024  # bytes: below, joining header and payload is cheaper than writing two pieces
+DIRECT = "slipway.direct"  # in the scope's extensions: this object
 WHOLE_BINARY = 0x82  # first byte of a frame that is a whole binary message (RFC 6455, 5.2)
 
 
@@ -33,6 +36,8 @@ class ConsoleSocket(WebSocketsSansIOProtocol):
         self._queued = 0
         self._taken = 0  # messages that the client's side has made room for
         self._taken_at_ping = 0
+        self._sink: Callable[[bytes], None] | None = None
+        self._room: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -42,7 +47,11 @@ class ConsoleSocket(WebSocketsSansIOProtocol):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER_SECONDS * 1000)
 
     def send_receive_event_to_app(self) -> None:
-        """Queue a message; stop reading only when much waits."""
+        """Queue a message, or hand it over; stop reading only when much waits."""
+        if self._sink and not self.close_sent:
+            data, self.frames = b"".join(self.frames), []
+            self._sink(data)
+            return
         self._queued += sum(len(part) for part in self.frames)
         already, self.read_paused = self.read_paused, True  # keeps uvicorn from stopping to read
         super().send_receive_event_to_app()
@@ -65,18 +74,55 @@ class ConsoleSocket(WebSocketsSansIOProtocol):
             await self.writable.wait()
         if self.disconnected:
             raise ClientDisconnected
-        if len(data) < WORTH_A_COPY:
-            self.transport.write(header(len(data)) + data)
-        else:
-            self.transport.writelines((header(len(data)), data))
-        self._taken += 1
+        self.push(data)
 
     async def run_asgi(self) -> None:
+        self.scope["extensions"][DIRECT] = self  # type: ignore[assignment]
         try:
             await super().run_asgi()
         finally:
             self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._room:
+            self._room()
+
+    # --- as a side of a relay ---
+    def attach(self, sink: Callable[[bytes], None], room: Callable[[], None]) -> None:
+        self._sink, self._room = sink, room
+        while not self.queue.empty():
+            message: Any = self.queue.get_nowait()
+            if message["type"] != "websocket.receive":
+                self.queue.put_nowait(message)  # the disconnect, which is the last
+                break
+            sink(message.get("bytes") or (message.get("text") or "").encode())
+        self._queued = 0
+
+    def detach(self) -> None:
+        self._sink = self._room = None
+
+    def push(self, data: bytes) -> bool:
+        if self.close_sent or self.transport.is_closing():
+            return True  # nobody is there: let it go by
+        if len(data) < WORTH_A_COPY:
+            self.transport.write(header(len(data)) + data)
+        else:
+            self.transport.writelines((header(len(data)), data))
+        self._taken += 1
+        return self.writable.is_set()
+
+    def hold(self) -> None:
+        if not self.read_paused and not self.transport.is_closing():
+            self.read_paused = True
+            self.transport.pause_reading()
+
+    def release(self) -> None:
+        if self.read_paused and not self.transport.is_closing():
+            self.read_paused = False
+            self.transport.resume_reading()
+
+    # --- dead and stuck clients ---
     def send_keepalive_ping(self) -> None:
         self._taken_at_ping = self._taken
         super().send_keepalive_ping()

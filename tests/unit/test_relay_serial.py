@@ -22,7 +22,8 @@ def folder():
 
 
 @pytest.fixture
-async def hub(folder):
+async def hub(folder, monkeypatch):
+    monkeypatch.setattr("console.serial_hub.SCAN_SECONDS", 0.02)
     made = SerialHub(folder)
     task = asyncio.ensure_future(made.run())
     yield made
@@ -100,7 +101,7 @@ async def test_a_guest_that_does_not_read_makes_who_types_wait_A18(hub, qemu):
         written += 16384
         assert written < 2**21, "there is no back-pressure"
         try:
-            await asyncio.wait_for(viewer.drain(), 0.5)
+            await asyncio.wait_for(viewer.drain(), 0.2)
         except TimeoutError:
             stuck = True
     assert await qemu.hear(written) == bytes(written), "and nothing typed is lost"
