@@ -19,6 +19,14 @@ _MONO = {**PLAIN, "class": "sw-mono"}
 _PASSWORD_RULES = _("At least 10 characters. Not your name, and not one that everybody uses.")
 
 
+_CLASSES: dict[type[forms.Widget], str] = {
+    forms.Select: "form-select",
+    forms.CheckboxInput: "form-check-input",
+    forms.RadioSelect: "",
+    forms.HiddenInput: "",
+}
+
+
 class SlipwayForm(forms.Form):
     """A form in our look: every widget gets its class, and errors of a service land at their fields."""
 
@@ -26,12 +34,7 @@ class SlipwayForm(forms.Form):
         super().__init__(*args, **kwargs)
         for field in self.fields.values():
             widget = field.widget
-            if isinstance(widget, forms.Select) and not isinstance(widget, forms.RadioSelect):
-                _add_class(widget, "form-select")
-            elif isinstance(widget, (forms.TextInput, forms.Textarea, forms.PasswordInput)):
-                _add_class(widget, "form-control")
-            elif isinstance(widget, forms.CheckboxInput):
-                _add_class(widget, "form-check-input")
+            _add_class(widget, _CLASSES.get(widget.__class__, "form-control"))
 
     def take(self, refusal: BadInput) -> None:
         """Put a service's sentences at the fields that they are about."""
@@ -41,7 +44,8 @@ class SlipwayForm(forms.Form):
 
 
 def _add_class(widget: forms.Widget, name: str) -> None:
-    widget.attrs["class"] = f"{widget.attrs.get('class', '')} {name}".strip()
+    if name:
+        widget.attrs["class"] = f"{widget.attrs.get('class', '')} {name}".strip()
 
 
 def _username(**attributes: Any) -> forms.CharField:

@@ -61,7 +61,7 @@ def _exact(rows: QuerySet[T], names: Sequence[str], values: Sequence[Any]) -> li
     """
     if None not in values:
         return list(values)
-    row = QuerySet(model=rows.model).filter(**{names[-1]: values[-1]})
+    row: QuerySet[T] = QuerySet(model=rows.model).filter(**{names[-1]: values[-1]})
     if values[-1] is None or not row.exists():
         raise _not_ours()
     return [

@@ -46,6 +46,7 @@ DESK_PLACES = [
     Place("capacity", "desk:capacity", _("Capacity"), "gauge", prefix="/admin-desk/capacity/"),
     Place("audit", "desk:audit", _("Audit log"), "audit", prefix="/admin-desk/audit/"),
 ]
+DESK = Place("desk", "desk:home", _("Desk"), "desk", prefix="/admin-desk/")
 NEW = Place("new", "vms:new", _("New"), "plus")
 
 
@@ -90,7 +91,7 @@ def shell(request: HttpRequest) -> dict[str, Any]:
         "shell": {
             "nav": nav,
             "desk": desk,
-            "tabs": [*nav, *desk[:1], _item(request, NEW)],
+            "tabs": [*nav, *([_item(request, DESK)] if desk else []), _item(request, NEW)],
             "project": project,
             "projects": mine if len(mine) > 1 else [],
             "counts": counts,

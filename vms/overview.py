@@ -1,8 +1,9 @@
 """What staff look over: operations, nodes, room, and what is wrong. Few queries, whatever the size of the fleet."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -86,8 +87,8 @@ def nodes(now: datetime | None = None) -> list[NodeView]:
         promised_gib=Sum("volumes__size_gib", default=0), volume_count=Count("volumes")
     ).order_by("name")
     rows = list(Node.objects.prefetch_related(Prefetch("pools", pools, "shown_pools")))
-    counted = {
-        row["node"]: row
+    counted: dict[UUID, dict[str, Any]] = {
+        row["node"]: dict(row)
         for row in VirtualMachine.objects.order_by()
         .values("node")
         .annotate(
@@ -103,7 +104,7 @@ def nodes(now: datetime | None = None) -> list[NodeView]:
     return [_node_view(node, counted.get(node.pk, {}), now) for node in rows]
 
 
-def _node_view(node: Node, row: dict[str, int], now: datetime) -> NodeView:
+def _node_view(node: Node, row: Mapping[str, int], now: datetime) -> NodeView:
     return NodeView(
         node=node,
         pools=node.shown_pools,  # type: ignore[attr-defined]

@@ -36,7 +36,8 @@ def request_uncordon(actor: Actor, node_id: UUID | str) -> Node:
 def _node(actor: Actor, node_id: UUID | str) -> Node:
     if not actor.who.is_staff:
         raise NotVisible
-    node = Node.objects.select_for_update().filter(pk=as_uuid(node_id)).first()
+    found = as_uuid(node_id)
+    node = Node.objects.select_for_update(no_key=True).filter(pk=found).first() if found else None
     if node is None:
         raise NotVisible
     return node
