@@ -59,7 +59,7 @@ def set_membership(actor: Actor, project: Project, username: str, role: str) -> 
     user = User.objects.filter(username=username, is_active=True).first()
     if user is None:
         raise BadInput({"username": [_("Nobody of that name has an account here.")]})
-    Project.objects.select_for_update().get(pk=project.pk)
+    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
     if role != Role.OWNER:
         _keep_an_owner(project, user)
     membership, _created = Membership.objects.update_or_create(project=project, user=user, defaults={"role": role})
@@ -74,7 +74,7 @@ def remove_membership(actor: Actor, project: Project, user_id: UUID) -> None:
     membership = Membership.objects.filter(project=project, user=user_id).select_related("user").first()
     if membership is None:
         raise NotVisible
-    Project.objects.select_for_update().get(pk=project.pk)
+    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
     _keep_an_owner(project, membership.user)
     membership.delete()
     record(
@@ -108,7 +108,7 @@ def set_limits(
     """
     if not actor.who.is_staff:
         raise Forbidden(_("Only staff set quotas."))
-    Project.objects.select_for_update().get(pk=project.pk)  # the same lock as the one that counts
+    Project.objects.select_for_update(no_key=True).get(pk=project.pk)  # the same lock as the one that counts
     errors: dict[str, list[object]] = {}
     _check_limits(errors, "limits", limits)
     members: dict[User, Mapping[str, int | None]] = {}

@@ -16,7 +16,7 @@ from accounts.models import AuditEntry
 from hypervisor.api import Hypervisor
 from hypervisor.specs import DomainFacts
 from vms.models import Node, Operation, VirtualMachine, Volume
-from vms.observer import meaning
+from vms.observer import meaning, was_ever_there
 from vms.states import LIVE, OperationKind, OperationStatus
 
 LEASE_GRACE = timedelta(seconds=30)
@@ -108,7 +108,7 @@ def operations_end(view: View) -> Iterator[str]:
 def observed_is_true(view: View) -> Iterator[str]:
     """What we say was seen is what libvirt says now."""
     for vm in view.rows():
-        was_there = vm.observed_at is not None and (vm.observed_state != "absent" or vm.observed_reason != "")
+        was_there = was_ever_there(vm.observed_at, vm.observed_state, vm.observed_reason)
         missing = vm.observed_reason == "storage_missing"
         state, _reason = meaning(view.domains.get(str(vm.domain_uuid)), was_there, missing)
         if state != vm.observed_state and not _changed_meanwhile(view, vm):

@@ -1,6 +1,7 @@
 """The only writer of what was observed. A row is written when something changed, and never by guessing."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
@@ -12,8 +13,9 @@ from hypervisor.api import Hypervisor
 from hypervisor.specs import DomainFacts, DomainState
 
 from . import broadcast
-from .models import Node, Operation, VirtualMachine
-from .states import LIVE, ObservedState, attention_rank
+from .models import Node, VirtualMachine, lock_vm
+from .settling import rank
+from .states import ObservedState
 
 _SEEN = {
     DomainState.RUNNING: ObservedState.RUNNING,
@@ -27,9 +29,15 @@ _SEEN = {
 def meaning(facts: DomainFacts | None, was_there: bool, storage_missing: bool = False) -> tuple[str, str]:
     """Return (observed_state, reason) for what libvirt says; None is a domain that does not exist."""
     if facts is None:
-        return ObservedState.ABSENT, "domain_missing" if was_there else ""
+        found = "storage_missing" if storage_missing else "domain_missing"
+        return ObservedState.ABSENT, found if was_there else ""
     reason = facts.reason if facts.reason in ("io_error", "panicked", "crashed") else ""
     return _SEEN[facts.state], "storage_missing" if storage_missing else reason
+
+
+def was_ever_there(observed_at: datetime | None, state: str, reason: str) -> bool:
+    """Has this machine's domain been seen at some time? One that never was is in the making, not missing."""
+    return observed_at is not None and (state != ObservedState.ABSENT or reason != "")
 
 
 def observe(vm_id: UUID, facts: DomainFacts | None, storage_missing: bool | None = None) -> bool:
@@ -38,13 +46,11 @@ def observe(vm_id: UUID, facts: DomainFacts | None, storage_missing: bool | None
     `storage_missing` None: not looked at, so what is known about the disk stays.
     """
     with transaction.atomic():
-        vm = VirtualMachine.objects.select_for_update().select_related("node").filter(pk=vm_id).first()
+        vm = lock_vm(vm_id)
         if vm is None:
             return False
         missing = vm.observed_reason == "storage_missing" if storage_missing is None else storage_missing
-        was_there = vm.observed_at is not None and (
-            vm.observed_state != ObservedState.ABSENT or vm.observed_reason == "domain_missing"
-        )
+        was_there = was_ever_there(vm.observed_at, vm.observed_state, vm.observed_reason)
         state, reason = meaning(facts, was_there, missing)
         if (vm.observed_state, vm.observed_reason) == (state, reason):
             return False
@@ -53,21 +59,18 @@ def observe(vm_id: UUID, facts: DomainFacts | None, storage_missing: bool | None
         elif state not in (ObservedState.RUNNING, ObservedState.PAUSED):
             vm.started_at = None
         vm.observed_state, vm.observed_reason = state, reason
+        if state != ObservedState.ABSENT and vm.failure == "create_failed":
+            vm.failure = ""  # its end was written while the hypervisor was away: it was made after all
         VirtualMachine.objects.filter(pk=vm.pk).update(
-            observed_state=state, observed_reason=reason, observed_at=Now(), started_at=vm.started_at
+            observed_state=state,
+            observed_reason=reason,
+            observed_at=Now(),
+            started_at=vm.started_at,
+            failure=vm.failure,
         )
         rank(vm)
         broadcast.vm_changed(vm)
         return True
-
-
-def rank(vm: VirtualMachine) -> None:
-    """Store the attention rank that follows from the row; the caller is in a transaction."""
-    live = Operation.objects.filter(vm=vm, status__in=LIVE).values_list("kind", flat=True).first() or ""
-    value = attention_rank(vm.facts(live), timezone.now(), settings.NODE_AWAY_AFTER)
-    if value != vm.attention_rank:
-        vm.attention_rank = value
-        VirtualMachine.objects.filter(pk=vm.pk).update(attention_rank=value)
 
 
 def sync(node: Node, hypervisor: Hypervisor, missing_disks: Iterable[UUID] = ()) -> list[UUID]:
@@ -83,7 +86,7 @@ def sync(node: Node, hypervisor: Hypervisor, missing_disks: Iterable[UUID] = ())
         "pk", "domain_uuid", "observed_state", "observed_reason", "observed_at"
     )
     for pk, domain_uuid, state, reason, observed_at in rows:
-        was_there = observed_at is not None and (state != ObservedState.ABSENT or reason == "domain_missing")
+        was_there = was_ever_there(observed_at, state, reason)
         if meaning(facts.get(domain_uuid), was_there, pk in missing) == (state, reason):
             continue
         if observe(pk, hypervisor.domain(domain_uuid), pk in missing):

@@ -64,7 +64,7 @@ def give_card(vm: VirtualMachine, network: Network) -> Nic:
 
     The network's row is locked and its cursor moves on, so the cost does not grow with the number of machines.
     """
-    locked = Network.objects.select_for_update().get(pk=network.pk)
+    locked = Network.objects.select_for_update(no_key=True).get(pk=network.pk)
     subnet = ipaddress.ip_network(locked.subnet)
     last = subnet.num_addresses - 2
     host = locked.next_host

@@ -76,7 +76,7 @@ def get_vm_for(user: User, vm_id: UUID | str, verb: Verb = Verb.SEE, *, lock: bo
         raise NotVisible
     access.check(user, vm.project_id, verb)
     if lock:
-        VirtualMachine.objects.select_for_update().get(pk=vm.pk)
+        VirtualMachine.objects.select_for_update(no_key=True).get(pk=vm.pk)
         vm = rows.get(pk=vm.pk)  # read again: it may have changed before the lock was ours
     return vm
 

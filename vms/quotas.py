@@ -171,8 +171,11 @@ class Shortage:
 
 
 def lock(project: Project) -> None:
-    """Take the lock under which this project's usage is counted; SQLite's immediate mode holds it already."""
-    Project.objects.select_for_update().get(pk=project.pk)
+    """Take the lock under which this project's usage is counted; SQLite's immediate mode holds it already.
+
+    Not the key's: an operation written under a machine's lock alone refers to the project (see `lock_vm`).
+    """
+    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
 
 
 def require(project: Project, member: User, amounts: Mapping[str, int], exclude: UUID | None = None) -> None:

@@ -9,10 +9,10 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from . import broadcast, dispatch, observer
-from .following import let_desired_follow
-from .models import ConsoleSession, ConsoleTicket, IdempotencyRecord, Node, Operation, VirtualMachine
-from .states import ATTENTION, LIVE, OperationKind, OperationStatus, Status, is_away
+from . import broadcast, dispatch
+from .models import ConsoleSession, ConsoleTicket, IdempotencyRecord, Node, Operation, VirtualMachine, lock_vm
+from .settling import rank, settle
+from .states import ATTENTION, LIVE, OperationStatus, Status, is_away
 
 RING_AT_MOST = 500  # a sweep rings for the oldest; the next one for the rest
 IDEMPOTENCY_KEPT = timedelta(hours=24)
@@ -54,7 +54,7 @@ def end_overdue() -> int:
 
 @transaction.atomic
 def _end_overdue(operation: Operation) -> int:
-    vm = VirtualMachine.objects.select_for_update().select_related("node", "project").filter(pk=operation.machine_id).first()
+    vm = lock_vm(operation.machine_id)
     sentence = _("%(node)s did not carry this out in time. Try again when it is back.") % {"node": operation.node.name}
     changed = (
         Operation.objects.filter(pk=operation.pk, status__in=LIVE, fence=operation.fence)
@@ -70,16 +70,7 @@ def _end_overdue(operation: Operation) -> int:
         )
     )
     if changed and vm is not None:
-        failure = {OperationKind.CREATE: "create_failed", OperationKind.DELETE: "delete_failed"}.get(
-            OperationKind(operation.kind), "node_away"
-        )
-        if failure == "create_failed" and vm.observed_state != "absent":
-            failure = "node_away"
-        VirtualMachine.objects.filter(pk=vm.pk).update(failure=failure)
-        vm.failure = failure
-        let_desired_follow(vm)
-        observer.rank(vm)
-        broadcast.vm_changed(vm)
+        settle(vm, operation, OperationStatus.FAILED, "node_away")
     if changed:
         broadcast.operation_changed(operation)
     return changed
@@ -100,7 +91,7 @@ def rank_by_nodes() -> None:
         else:
             for vm in rows.filter(attention_rank=unknown):
                 with transaction.atomic():
-                    observer.rank(vm)
+                    rank(vm)
                     broadcast.vm_changed(vm)
 
 

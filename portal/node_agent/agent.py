@@ -17,7 +17,8 @@ from hypervisor.api import Hypervisor
 from hypervisor.specs import DomainEvent
 from vms import observer, sweeps
 from vms.following import let_desired_follow
-from vms.models import Node, Operation, VirtualMachine, Volume
+from vms.models import Node, Operation, VirtualMachine, Volume, lock_vm
+from vms.settling import rank
 from vms.states import LIVE
 
 from .reaper import Reaper
@@ -149,7 +150,7 @@ class NodeAgent:
 def follow(vm_id: UUID) -> None:
     """Let the wish follow what happened to a machine that nobody is working on."""
     with transaction.atomic():
-        vm = VirtualMachine.objects.select_for_update().select_related("node", "project").filter(pk=vm_id).first()
+        vm = lock_vm(vm_id)
         if vm is not None and not Operation.objects.filter(vm=vm, status__in=LIVE).exists():
             let_desired_follow(vm)
-            observer.rank(vm)
+            rank(vm)

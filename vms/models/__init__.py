@@ -5,7 +5,7 @@ from .console import ConsoleSession, ConsoleTicket
 from .idempotency import IdempotencyRecord
 from .node import Network, Node, StoragePool
 from .operation import Operation
-from .vm import Nic, VirtualMachine, Volume
+from .vm import Nic, VirtualMachine, Volume, lock_vm
 
 __all__ = [
     "ConsoleSession",
@@ -20,4 +20,5 @@ __all__ = [
     "StoragePool",
     "VirtualMachine",
     "Volume",
+    "lock_vm",
 ]

@@ -78,6 +78,16 @@ class VirtualMachine(models.Model):
         )
 
 
+def lock_vm(vm_id: uuid.UUID) -> VirtualMachine | None:
+    """Take a machine's lock and return it with node and project, or None; the caller is in a transaction.
+
+    Neither the rows it points at nor its key are locked: whoever writes an operation checks those keys at its
+    commit, and would wait for this transaction while this one waits for it.
+    """
+    rows = VirtualMachine.objects.select_for_update(of=("self",), no_key=True).select_related("node", "project")
+    return rows.filter(pk=vm_id).first()
+
+
 class Volume(models.Model):
     """A disk of a machine, kept in a pool as `<id>.qcow2`: an overlay on the image's file."""
 

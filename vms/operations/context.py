@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils.translation import gettext as _
 
 from hypervisor.api import Hypervisor
 from hypervisor.specs import DomainFacts, DomainState
@@ -43,12 +46,19 @@ class Context:
     sleep: Callable[[float], None] = time.sleep
 
     def guard(self) -> None:
-        """Raise Fenced or CancelAsked unless the operation is still ours. Called right before each side effect."""
-        row = Operation.objects.filter(self.lease.rows()).values_list("cancel_requested", flat=True).first()
+        """Raise Fenced, CancelAsked or StepFailed unless the operation is ours and has time left.
+
+        Called right before each side effect, and while waiting; the deadline is told by the database's clock.
+        """
+        rows = Operation.objects.filter(self.lease.rows()).annotate(late=Q(deadline_at__lte=Now()))
+        row = rows.values_list("cancel_requested", "late").first()
         if row is None:
             raise Fenced
-        if row:
+        cancel_requested, late = row
+        if cancel_requested:
             raise CancelAsked
+        if late:
+            raise StepFailed("deadline", _("This took longer than it may, and was given up."))
 
     def domain(self) -> DomainFacts | None:
         return self.hypervisor.domain(self.vm.domain_uuid)

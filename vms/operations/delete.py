@@ -48,7 +48,7 @@ def ensure_gone(ctx: Context) -> None:
     if any(left):
         raise WrongState("something of the machine is still there after all finalizers")
     with transaction.atomic():
-        VirtualMachine.objects.select_for_update().get(pk=ctx.vm.pk)
+        VirtualMachine.objects.select_for_update().filter(pk=ctx.vm.pk).first()  # gone: the guard says so
         ctx.guard()
         Volume.objects.filter(vm=ctx.vm).delete()
         Nic.objects.filter(vm=ctx.vm).delete()

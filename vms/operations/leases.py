@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 def worker_name() -> str:
     """Name this process and thread, for people who look at leases."""
-    return f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident() & 0xFFFFFF:x}"
+    return f"{socket.gethostname()}:{os.getpid()}:{threading.get_native_id()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ def claim(operation_id: UUID, owner: str) -> Lease | None:
     Not before its time, and not while the worker of a pre-empted operation on the same machine still holds on.
     """
     others = Operation.objects.filter(vm=OuterRef("vm"), lease_expires_at__gt=Now()).exclude(pk=OuterRef("pk"))
-    free = Q(status=OperationStatus.PENDING) | Q(status=OperationStatus.RUNNING, lease_expires_at__lte=Now())
+    dead = Q(lease_expires_at__lte=Now()) | Q(lease_expires_at=None)  # none: let go of without an end
+    free = Q(status=OperationStatus.PENDING) | Q(status=OperationStatus.RUNNING) & dead
     claimed = (
         Operation.objects.filter(free, Q(not_before=None) | Q(not_before__lte=Now()), ~Exists(others), pk=operation_id)
     ).update(

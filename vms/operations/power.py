@@ -58,8 +58,11 @@ def force_off_if_active(ctx: Context) -> None:
 
 def ask_reboot(ctx: Context) -> None:
     """The guest has been asked to reboot; its boot id from before is kept to tell that it did."""
-    if "boot_id" not in ctx.operation.data:
+    before = ctx.operation.data.get("boot_id")
+    if before is None:
         ctx.remember(boot_id=boot_id(ctx))
+    elif before and boot_id(ctx) not in ("", before):
+        return  # an attempt that did not live to say so has asked, and it was done: not a second time
     ctx.guard()
     ctx.hypervisor.reboot(ctx.vm.domain_uuid)
 

@@ -5,7 +5,7 @@ from django.utils.translation import gettext as _
 
 from hypervisor.specs import DomainState
 
-from ..models import Flavor, Operation, VirtualMachine
+from ..models import Flavor, lock_vm
 from . import blueprint
 from .context import Context, StepFailed
 from .create import volumes_of
@@ -22,7 +22,10 @@ def ensure_grown(ctx: Context) -> None:
         if found.capacity_bytes < flavor.disk_gib * blueprint.GIB:
             ctx.guard()
             ctx.hypervisor.grow_volume(volume.pool.name, volume.file_name, flavor.disk_gib * blueprint.GIB)
-        ctx.vm.volumes.filter(pk=volume.pk).update(size_gib=flavor.disk_gib)
+        with transaction.atomic():
+            lock_vm(ctx.vm.pk)
+            ctx.guard()  # whoever takes the operation away gives the size back, and must not be overwritten
+            ctx.vm.volumes.filter(pk=volume.pk).update(size_gib=flavor.disk_gib)
 
 
 def ensure_redefined(ctx: Context) -> None:
@@ -31,22 +34,6 @@ def ensure_redefined(ctx: Context) -> None:
     ctx.guard()
     ctx.hypervisor.define(blueprint.domain_spec(ctx.vm, volumes_of(ctx.vm)))
     ctx.observe()
-
-
-@transaction.atomic
-def undo_size(operation: Operation) -> None:
-    """Give back what the request had counted in advance; a disk that did grow keeps its size."""
-    before = operation.data.get("before", {})
-    vm = VirtualMachine.objects.select_for_update().filter(pk=operation.machine_id).first()
-    if vm is None or not before:
-        return
-    grown = max((volume.size_gib for volume in vm.volumes.all()), default=0)
-    VirtualMachine.objects.filter(pk=vm.pk).update(
-        flavor=before["flavor"],
-        vcpus=before["vcpus"],
-        memory_mib=before["memory_mib"],
-        disk_gib=max(before["disk_gib"], grown),
-    )
 
 
 def _flavor(ctx: Context) -> Flavor:

@@ -10,33 +10,38 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import override
 
 from hypervisor import errors
 from hypervisor.api import Hypervisor
 
-from .. import broadcast, dispatch, observer
-from ..following import let_desired_follow
-from ..models import Operation, VirtualMachine
+from .. import broadcast, dispatch
+from ..models import Operation, VirtualMachine, lock_vm
+from ..settling import settle
 from ..states import LIVE, OPERATION_TRANSITIONS, OperationKind, OperationStatus
-from ..steps import Step, steps_of
-from . import resize
+from ..steps import STEPS, Step, steps_of
 from .context import CancelAsked, Context, Fenced, StepFailed
 from .handlers import HANDLERS
 from .leases import Lease, claim, keeper, release, worker_name
 
 log = structlog.get_logger(__name__)
+
+
+class Unknown(Exception):
+    """The journal names a kind or step that this version does not have."""
+
+
+PARKED = timedelta(seconds=20)
 MAX_TRIES = 4  # of one step that fails in a way that might pass; an absent hypervisor is waited for
 BACKOFF_SECONDS = (1, 2, 5, 10, 20, 30)
 
 
 def run(operation_id: UUID, hypervisor: Hypervisor) -> bool:
-    """Carry an operation as far as it goes now. Returns whether the claim was ours; hypervisor errors end in the row."""
+    """Carry an operation as far as it goes now; returns whether the claim was ours. Errors end in the row."""
     lease = claim(operation_id, worker_name())
     if lease is None:
         return False
@@ -67,8 +72,15 @@ def _attempt(lease: Lease, hypervisor: Hypervisor) -> None:
         _end(context, OperationStatus.CANCELLED, "cancelled", _("Cancelled by a person."))
     except StepFailed as failure:
         _end(context, OperationStatus.FAILED, failure.code, failure.sentence, failure.staff_detail)
+    except Unknown:
+        _park(context)
     except errors.HypervisorError as error:
         _again_or_fail(context, error)
+    except DatabaseError:  # nothing can be written now: the lease runs out, and the next claim goes on
+        raise
+    except Exception as error:
+        log.exception("step_broke", step=operation.step, kind=operation.kind)
+        _again_or_fail(context, errors.HypervisorError(f"{type(error).__name__}: {error}"))
     else:
         _end(context, OperationStatus.SUCCEEDED)
 
@@ -81,9 +93,13 @@ def _check_actor(operation: Operation) -> None:
 
 def _walk(context: Context) -> None:
     operation = context.operation
+    if operation.kind not in STEPS:
+        raise Unknown
     steps = steps_of(operation.kind, operation.starts)
     names = [step.name for step in steps]
-    start = names.index(operation.step) if operation.step in names else 0
+    if operation.step and operation.step not in names:
+        raise Unknown
+    start = names.index(operation.step) if operation.step else 0
     for index in range(start, len(steps)):
         _enter(context, steps, index)
         began = time.monotonic()
@@ -95,8 +111,6 @@ def _enter(context: Context, steps: tuple[Step, ...], index: int) -> None:
     """Journal the step before it is begun, and stop here when the time is over or a person asked to."""
     context.guard()
     operation, step = context.operation, steps[index]
-    if operation.deadline_at and timezone.now() > operation.deadline_at:
-        raise StepFailed("deadline", _("This took longer than it may, and was given up."))
     changed = Operation.objects.filter(context.lease.rows()).update(
         step=step.name, step_at=Now(), progress=100 * index // len(steps)
     )
@@ -112,6 +126,15 @@ def _leave(context: Context, step: Step, seconds: float) -> None:
     changed = Operation.objects.filter(context.lease.rows()).update(step_times=operation.step_times)
     if not changed and step.name != "gone":
         raise Fenced
+
+
+def _park(context: Context) -> None:
+    """Leave an operation to a newer worker: its kind or step is none that this version knows (F25)."""
+    operation = context.operation
+    log.warning("operation_parked", kind=operation.kind, step=operation.step)
+    Operation.objects.filter(context.lease.rows()).update(
+        status=OperationStatus.PENDING, not_before=Now() + PARKED, fence=F("fence") + 1
+    )
 
 
 def _again_or_fail(context: Context, error: errors.HypervisorError) -> None:
@@ -159,36 +182,13 @@ def _end(context: Context, status: str, code: str = "", sentence: str = "", staf
     except errors.HypervisorError as error:  # the observer's next sync will tell; the end must be written now
         log.info("not_observed_at_end", error=error.code)
     with transaction.atomic():
-        vm = VirtualMachine.objects.select_for_update().filter(pk=operation.machine_id).first()
+        vm = lock_vm(operation.machine_id)
         if not Operation.objects.filter(context.lease.rows()).update(**values):
             return
         if vm is not None:
-            if operation.kind == OperationKind.RESIZE and status != OperationStatus.SUCCEEDED:
-                resize.undo_size(operation)
             settle(vm, operation, status, code)
         broadcast.operation_changed(operation)
     log.info("operation_ended", kind=operation.kind, status=status, code=code)
-
-
-def settle(vm: VirtualMachine, operation: Operation, status: str, code: str) -> None:
-    """Write what the end of an operation means for its machine; the caller holds the row's lock."""
-    changes: dict[str, Any] = {}
-    if status == OperationStatus.SUCCEEDED:
-        changes["failure"] = ""
-        if operation.kind == OperationKind.CREATE:
-            changes["sealed_seed"] = None
-    elif operation.kind == OperationKind.DELETE:
-        changes["failure"] = "delete_failed"
-    elif operation.kind == OperationKind.CREATE and vm.observed_state == "absent":
-        changes["failure"] = "create_failed"
-    else:
-        changes["failure"] = code if status == OperationStatus.FAILED else ""
-    VirtualMachine.objects.filter(pk=vm.pk).update(**changes)
-    for name, value in changes.items():
-        setattr(vm, name, value)
-    let_desired_follow(vm)
-    observer.rank(vm)
-    broadcast.vm_changed(vm)
 
 
 def _end_without_machine(lease: Lease, operation: Operation) -> None:

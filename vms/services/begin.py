@@ -14,6 +14,7 @@ from accounts.refusals import InvalidState, OperationInProgress
 
 from .. import broadcast, dispatch
 from ..models import Operation, VirtualMachine
+from ..settling import undo_size
 from ..states import (
     DESIRED_AFTER,
     LEGAL_FROM,
@@ -114,6 +115,8 @@ def preempt(live: Operation, kind: str) -> None:
         error_detail=str(_("%(kind)s took its place.") % {"kind": OperationKind(kind).label}),
     )
     live.refresh_from_db()
+    if live.kind == OperationKind.RESIZE:
+        undo_size(live)
     broadcast.operation_changed(live)
 
 

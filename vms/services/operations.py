@@ -13,17 +13,19 @@ from accounts.audit import record
 from accounts.refusals import InvalidState
 
 from .. import broadcast
-from ..following import let_desired_follow
-from ..models import Operation, VirtualMachine
+from ..models import Operation, VirtualMachine, lock_vm
 from ..queries import get_operation_for
-from ..states import CANCELLABLE, LIVE, OperationKind, OperationStatus
+from ..settling import settle
+from ..states import CANCELLABLE, LIVE, OperationStatus
 
 
 @transaction.atomic
 def request_cancel(actor: Actor, operation_id: UUID | str) -> Operation:
     """Cancel an operation: at once while nobody works on it, else at its next step. InvalidState when too late."""
     operation = get_operation_for(actor.who, operation_id, Verb.CHANGE)
-    operation = Operation.objects.select_for_update().select_related("node", "project").get(pk=operation.pk)
+    vm = lock_vm(operation.machine_id)  # the machine before its operation, as everywhere
+    locked = Operation.objects.select_for_update(of=("self",), no_key=True).select_related("node", "project")
+    operation = locked.get(pk=operation.pk)
     if operation.status not in LIVE:
         raise InvalidState(_("This has ended already."), code="ended")
     if operation.kind not in CANCELLABLE:
@@ -32,7 +34,7 @@ def request_cancel(actor: Actor, operation_id: UUID | str) -> Operation:
             code="not_cancellable",
         )
     if operation.status == OperationStatus.PENDING and not operation.step:
-        _cancel_now(operation)
+        _cancel_now(operation, vm)
     else:
         Operation.objects.filter(pk=operation.pk, status__in=LIVE).update(cancel_requested=True)
     operation.refresh_from_db()
@@ -48,15 +50,9 @@ def request_cancel(actor: Actor, operation_id: UUID | str) -> Operation:
     return operation
 
 
-def _cancel_now(operation: Operation) -> None:
+def _cancel_now(operation: Operation, vm: VirtualMachine | None) -> None:
     Operation.objects.filter(pk=operation.pk, status=OperationStatus.PENDING).update(
         status=OperationStatus.CANCELLED, finished_at=Now(), error_code="cancelled", fence=F("fence") + 1
     )
-    vm = VirtualMachine.objects.select_for_update().filter(pk=operation.machine_id).first()
-    if vm is None:
-        return
-    if operation.kind == OperationKind.CREATE:
-        VirtualMachine.objects.filter(pk=vm.pk).update(failure="create_failed")
-        vm.failure = "create_failed"
-    let_desired_follow(vm)
-    broadcast.vm_changed(vm)
+    if vm is not None:
+        settle(vm, operation, OperationStatus.CANCELLED, "cancelled")
