@@ -1,4 +1,4 @@
-"""`manage.py prepare`: what a development portal needs in its database, in one process because starting one takes long."""
+"""`manage.py prepare`: what a development portal needs in its database, in one process: each start takes long."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 class Command(BaseCommand):
     help = "Applies migrations, adds the demo users and the given images. Development only; again: changes nothing."
-    requires_system_checks: list[str] = []  # noqa: RUF012 - they load every URL; ./dev lint and the web process run them
+    requires_system_checks: list[str] = []  # they load every URL; ./dev lint and the web process run them
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("images", nargs="*", metavar="NAME=PATH", help="images of the catalogue")
