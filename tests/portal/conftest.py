@@ -1,10 +1,12 @@
 """Portal tests: a real database, a fake hypervisor, bells that are noted and not rung, nothing slow."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from asgiref.sync import SyncToAsync
+from django.db import connections
 
 from tests.portal.world import World, make_world
 from vms.bells import BellTower
@@ -24,6 +26,13 @@ def django_db_modify_db_settings(
     for database in settings.DATABASES.values():
         if database["ENGINE"].endswith("sqlite3"):
             database["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _let_go_of_the_database(django_db_setup: None) -> Iterator[None]:
+    """Close what async tests opened in asgiref's thread: PostgreSQL does not drop a database in use."""
+    yield
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result()
 
 
 @pytest.fixture(autouse=True)
