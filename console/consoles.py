@@ -24,7 +24,7 @@ from .websocket import DIRECT
 
 log = structlog.get_logger(__name__)
 SERVICE_RESTART = 1012  # close code: come back with a new ticket
-END_SECONDS = 2.0  # libvirt notices the end of a QEMU up to 1.3 s after its sockets close
+END_SECONDS = 6.0  # libvirt knows the end of a QEMU 1 to 2 s after its sockets closed, later on a busy host
 END_POLL_SECONDS = 0.25
 ACTIVE = (DomainState.RUNNING, DomainState.PAUSED)
 

@@ -74,7 +74,8 @@ def vm(world, displays):
 
 
 @pytest.fixture
-async def gateway(displays):
+async def gateway(displays, monkeypatch):
+    monkeypatch.setattr("console.consoles.END_SECONDS", 0.5)
     with tempfile.TemporaryDirectory(prefix="sw-") as short:  # socket paths have 107 bytes
         async with Gateway(displays, Path(short)).running() as made:
             made.folder = Path(short)
