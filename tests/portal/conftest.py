@@ -11,7 +11,6 @@ from django.db import connections
 from tests.portal.world import World, make_world
 from vms.bells import BellTower
 from vms.operations.leases import LeaseKeeper
-from vms.operations.leases import keeper
 
 Bell = Callable[[], Awaitable[None]]
 
@@ -52,12 +51,6 @@ def bells(monkeypatch: pytest.MonkeyPatch) -> list[Bell]:
     rung: list[Bell] = []
     monkeypatch.setattr(BellTower, "ring", lambda _self, bell: rung.append(bell))
     return rung
-
-
-@pytest.fixture(autouse=True)
-def _no_lease_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Operations are drained in the test's own thread, and no other one may use its database."""
-    monkeypatch.setattr(keeper, "hold", lambda _lease: None)
 
 
 @pytest.fixture(autouse=True)
