@@ -29,7 +29,7 @@ class Level:
     @property
     def spoken(self) -> str:
         """The bar in one sentence."""
-        return f"{self.name}: {self.text}"
+        return self.name + _(": ") + self.text
 
 
 def _parts(whole: float, *pieces: tuple[str, float]) -> tuple[Part, ...]:
@@ -149,5 +149,5 @@ def _disk(name: str, glyph: str, used: float, may: int, whole: float) -> Level:
 
 def _promise(dimension: str, promised: int | None) -> str:
     if promised is None:
-        return "; " + _("quotas promise more than can be counted: one is unlimited")
-    return "; " + _("quotas promise %(amount)s") % {"amount": amounts.amount(dimension, promised)}
+        return _("; ") + _("quotas promise more than can be counted: one is unlimited")
+    return _("; ") + _("quotas promise %(amount)s") % {"amount": amounts.amount(dimension, promised)}

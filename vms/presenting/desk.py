@@ -110,7 +110,7 @@ def _unclaimed(operation: Operation) -> Item:
         % {"node": operation.node.name},
         operation.lease_expires_at or operation.created_at,
         _look_at(operation),
-        joint=": ",
+        joint=_(": "),
     )
 
 
@@ -128,7 +128,7 @@ def _failed(operation: Operation) -> Item:
         operation.finished_at,
         _look_at(operation),
         operation.staff_detail,
-        joint=": ",
+        joint=_(": "),
     )
 
 

@@ -38,6 +38,12 @@ def icon(name: str, classes: str = "") -> SafeString:
 
 
 @register.simple_tag
+def colon() -> str:
+    """Return a colon as the reader's language sets it: French puts a space before it."""
+    return _(": ")
+
+
+@register.simple_tag
 def glyph(status: str, tone: str = "") -> SafeString:
     """Return the silhouette of a status (or of "ok", "no", "wait", "todo", "busy") in its colour."""
     name = "busy" if status == Status.CREATING else status
