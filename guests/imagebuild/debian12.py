@@ -6,6 +6,7 @@ import uuid
 from pathlib import Path
 
 from imagebuild.disk import convert, write_disk
+from imagebuild.ident import install_listener
 from imagebuild.packages import CODENAME, debian_sources
 from imagebuild.steps import BuildError, lines, run, step
 
@@ -25,6 +26,7 @@ def build(out: Path, cache: Path, work: Path) -> None:
         _bootstrap(tree)
     with step("setting it up"):
         _set_up(tree, root_uuid)
+        install_listener(tree)
     with step("writing the disk"):
         write_disk(tree, work / "debian.raw", size_mib=SIZE_MIB, label=LABEL, uuid=root_uuid)
     with step("converting to qcow2"):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from imagebuild.disk import convert, write_disk
+from imagebuild.ident import install_listener
 from imagebuild.packages import download, kernel_package, unpack
 from imagebuild.steps import BuildError, lines, run, step
 
@@ -43,6 +44,7 @@ def build(out: Path, cache: Path, work: Path) -> None:
     version = kernel_name.removeprefix("linux-image-")
     with step("putting the root file system together"):
         _furnish(root)
+        install_listener(root)
         _check_libraries(root)
         stages = _module_stages()
         depmod = [str(root / "bin/busybox"), "depmod", "-b"]
@@ -71,6 +73,7 @@ def _furnish(root: Path) -> None:
     _link_commands(root, root / "bin/busybox", run([root / "bin/busybox", "--list-full"]).split())
     (root / "sbin/init").unlink(missing_ok=True)
     (root / "sbin/init").symlink_to("/bin/busybox")
+    (root / "var/run").symlink_to("/run")
     (root / "tmp").mkdir(exist_ok=True)
     (root / "tmp").chmod(0o1777)
     (root / "root").chmod(0o700)

@@ -1,0 +1,198 @@
+/*
+ * A resident listener that gives a running machine a new identity when the host asks for it.
+ *
+ * A clone of a running machine wakes up with its template's random numbers, MAC, address, name and clock. This program
+ * sleeps on a virtio-serial channel and takes one request from the host: lines `key=value`, in this order of need.
+ *
+ *   seed=HEX                      64 to 512 random bytes, credited to the kernel, whose generator is then reseeded
+ *   net=MAC ADDRESS/BITS GATEWAY  of the first Ethernet interface (0.0.0.0: no gateway)
+ *   hostname=NAME
+ *   clock=SECONDS.NANOSECONDS     since 1970, UTC
+ *   ack=WORD                      answered with "ack WORD": from here on the machine may be reached
+ *   machine_id=32 HEX DIGITS
+ *   ssh_key=TYPE HEX HEX          private and public part of /etc/ssh/ssh_host_TYPE_key
+ *   end=WORD                      runs HOOK, then answered with "end WORD"
+ *
+ * What fails is answered with "error KEY: reason" before the next "ack" or "end". WORD is the host's own, so that an
+ * answer to a request it has given up is not taken for this one's. It is one static C program, locked in memory and
+ * scheduled before all others, because the machine's owner waits for it: a shell would take a second.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "verbs.h"
+
+#define PORT_NAME "org.slipway.identity.0"
+#define HOOK "/usr/lib/slipway/identity-changed"
+#define REQUEST_BYTES 32768
+#define PRIORITY 50
+/* The channel appears while the machine boots, if it has one at all. */
+#define TRIES 100
+#define BETWEEN_TRIES_NS 100000000L
+
+static char reply[4096];
+static size_t reply_length;
+
+static void say(const char *first, const char *second, const char *third)
+{
+    size_t room = sizeof reply - reply_length;
+    int length = snprintf(reply + reply_length, room, "%s %s%s%s\n", first, second, *third ? ": " : "", third);
+
+    if (length > 0 && (size_t)length < room)
+        reply_length += (size_t)length;
+}
+
+static void send_reply(int port)
+{
+    size_t sent = 0;
+
+    while (sent < reply_length) {
+        ssize_t count = write(port, reply + sent, reply_length - sent);
+        if (count <= 0)
+            break; /* the host has gone: nobody is left to tell */
+        sent += (size_t)count;
+    }
+    reply_length = 0;
+}
+
+static void run_hook(void)
+{
+    char *const arguments[] = {HOOK, NULL};
+    char *const environment[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
+    pid_t child;
+
+    if (access(HOOK, X_OK) == 0 && posix_spawn(&child, HOOK, NULL, NULL, arguments, environment) == 0)
+        waitpid(child, NULL, 0);
+}
+
+static void obey(int port, char *line)
+{
+    char *value = strchr(line, '=');
+    int problem;
+
+    if (!value) {
+        say("error", "request", "a line without a value");
+        return;
+    }
+    *value++ = '\0';
+    if (!strcmp(line, "end"))
+        run_hook();
+    if (!strcmp(line, "ack") || !strcmp(line, "end")) {
+        say(line, value, "");
+        send_reply(port);
+        return;
+    }
+    problem = apply_verb(line, value);
+    if (problem)
+        say("error", line, strerror(problem));
+}
+
+/* The device file of our channel; -1 while there is none. */
+static int open_port(void)
+{
+    DIR *ports = opendir("/sys/class/virtio-ports");
+    struct dirent *entry;
+    int port = -1;
+
+    while (ports && port < 0 && (entry = readdir(ports))) {
+        char path[300], name[64] = "";
+        FILE *file;
+
+        snprintf(path, sizeof path, "/sys/class/virtio-ports/%s/name", entry->d_name);
+        file = fopen(path, "re");
+        if (!file)
+            continue;
+        if (fgets(name, sizeof name, file))
+            name[strcspn(name, "\n")] = '\0';
+        fclose(file);
+        snprintf(path, sizeof path, "/dev/%s", entry->d_name);
+        if (!strcmp(name, PORT_NAME))
+            port = open(path, O_RDWR | O_CLOEXEC);
+    }
+    if (ports)
+        closedir(ports);
+    return port;
+}
+
+/*
+ * Sleeps until the host has sent something. While no host is connected the port reads as ended and polls as hung up, so
+ * poll() alone would spin: the driver's SIGIO tells of the connection. It is blocked, so one that comes between the two
+ * calls is kept.
+ */
+static ssize_t wait_and_read(int port, char *buffer, size_t room, const sigset_t *signals)
+{
+    for (;;) {
+        struct pollfd poller = {port, POLLIN, 0};
+
+        if (poll(&poller, 1, -1) < 0)
+            continue;
+        if (poller.revents & POLLIN) {
+            ssize_t count = read(port, buffer, room);
+            if (count > 0)
+                return count;
+        }
+        if (poller.revents & POLLHUP) {
+            sigwaitinfo(signals, NULL);
+            return 0;
+        }
+    }
+}
+
+/* Obeys each line as soon as it is complete; a host that goes away in the middle starts from the beginning. */
+static void serve(int port, const sigset_t *signals)
+{
+    static char request[REQUEST_BYTES];
+    size_t length = 0;
+
+    for (;;) {
+        ssize_t count = wait_and_read(port, request + length, sizeof request - length, signals);
+        char *line = request, *end;
+
+        length = count > 0 ? length + (size_t)count : 0;
+        while ((end = memchr(line, '\n', length - (size_t)(line - request)))) {
+            *end = '\0';
+            obey(port, line);
+            line = end + 1;
+        }
+        length -= (size_t)(line - request);
+        memmove(request, line, length);
+        if (length == sizeof request)
+            length = 0; /* no line of ours is that long */
+    }
+}
+
+int main(void)
+{
+    struct sched_param urgent = {PRIORITY};
+    struct timespec pause_time = {0, BETWEEN_TRIES_NS};
+    sigset_t signals;
+    int port = open_port();
+
+    for (int tries = 0; port < 0 && tries < TRIES; tries++) {
+        nanosleep(&pause_time, NULL);
+        port = open_port();
+    }
+    if (port < 0)
+        return 0; /* this machine has no such channel */
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGIO);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    if (fcntl(port, F_SETOWN, getpid()) || fcntl(port, F_SETFL, O_ASYNC)) {
+        perror(PORT_NAME);
+        return 1;
+    }
+    if (sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &urgent) || mlockall(MCL_CURRENT | MCL_FUTURE))
+        perror("slipway-identity: running at ordinary priority");
+    serve(port, &signals);
+}
