@@ -16,7 +16,11 @@ def show(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> N
     print(f"\n{title}")
     for line in (list(head), ["-" * width for width in widths], *cells):
         first, *rest = line
-        print("  ".join([first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:]))]))
+        print(
+            "  ".join(
+                [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))]
+            )
+        )
 
 
 def verdict(name: str, value: float, limit: float, at_most: bool = True) -> bool:

@@ -157,8 +157,7 @@ def latencies(servers: list[Server], turns: int, trips: int) -> dict[str, dict[s
             for name in sorted(clients, reverse=bool(turn % 2)):
                 taken[name] += ws.round_trips(clients[name], trips)
     return {
-        name: {"p50": percentile(times, 50) * 1e6, "p99": percentile(times, 99) * 1e6}
-        for name, times in taken.items()
+        name: {"p50": percentile(times, 50) * 1e6, "p99": percentile(times, 99) * 1e6} for name, times in taken.items()
     }
 
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from accounts.models import AuditEntry
 from hypervisor.api import Hypervisor
+from hypervisor.errors import NotFound
 from hypervisor.specs import DomainFacts
 from vms.models import Node, Operation, VirtualMachine, Volume
 from vms.observer import meaning, was_ever_there
@@ -67,7 +68,11 @@ def no_orphans(view: View) -> Iterator[str]:
 
 def _stray_files(view: View, node: Node, known: dict[str, VirtualMachine]) -> Iterator[str]:
     for pool in node.pools.all():
-        present = {volume.name for volume in view.hypervisor.volumes(pool.name)}
+        try:
+            present = {volume.name for volume in view.hypervisor.volumes(pool.name)}
+        except NotFound:
+            yield f"pool {pool.name} is not known to libvirt"
+            continue
         wanted = {volume.file_name: volume for volume in Volume.objects.filter(pool=pool).select_related("vm")}
         seeds = {f"{uuid}.iso" for uuid in known}
         for name in sorted(present - set(wanted) - seeds):
@@ -81,7 +86,12 @@ def _stray_files(view: View, node: Node, known: dict[str, VirtualMachine]) -> It
 def _stray_addresses(view: View, node: Node) -> Iterator[str]:
     for network in node.networks.all():
         cards = dict(network.nics.values_list("mac", "address"))
-        for mac, address in view.hypervisor.addresses(network.name).items():
+        try:
+            given = view.hypervisor.addresses(network.name)
+        except NotFound:
+            yield f"network {network.name} is not known to libvirt"
+            continue
+        for mac, address in given.items():
             if cards.get(mac) != address:
                 yield f"address {address} of {mac} on {network.name} belongs to no machine"
 

@@ -62,7 +62,9 @@ class Live:
 
     def api(self, user: str) -> "Api":
         token = self.manage("issue_token", user).stdout.strip()
-        return Api(httpx.Client(base_url=f"{self.url}/api/v1/", headers={"Authorization": f"Bearer {token}"}, timeout=30))
+        return Api(
+            httpx.Client(base_url=f"{self.url}/api/v1/", headers={"Authorization": f"Bearer {token}"}, timeout=30)
+        )
 
 
 @dataclass
@@ -102,7 +104,9 @@ class Api:
         vm: dict[str, Any] = self.call("GET", f"vms/{vm_id}")
         return vm
 
-    def create(self, name: str, image: str = "micro", flavor: str = "nano", seconds: float = 180, **more: Any) -> dict[str, Any]:
+    def create(
+        self, name: str, image: str = "micro", flavor: str = "nano", seconds: float = 180, **more: Any
+    ) -> dict[str, Any]:
         """Create a machine and wait until its guest answers."""
         answer = self.call("POST", "vms", {"name": name, "image": image, "flavor": flavor, **more}, status=202)
         operation = self.finished(answer["operation"], seconds)
@@ -128,9 +132,8 @@ def traces(live: Live, domain_uuid: UUID | str) -> list[str]:
     connection = libvirt.open("qemu:///system")
     try:
         found = [f"domain {d.name()}" for d in connection.listAllDomains() if d.UUIDString() == uuid]
-        for binding in connection.listAllNWFilterBindings():
-            if uuid in binding.XMLDesc():
-                found.append(f"filter binding {binding.portDev()}")
+        bindings = [b for b in connection.listAllNWFilterBindings() if uuid in b.XMLDesc()]
+        found += [f"filter binding {binding.portDev()}" for binding in bindings]
     finally:
         connection.close()
     for folder in (live.data, Path("/var/log/libvirt/qemu"), Path("/run/libvirt/qemu"), Path("/var/lib/libvirt/qemu")):
