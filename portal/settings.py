@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from . import env
 from .csp import CONTENT_SECURITY_POLICY  # noqa: F401 - a setting of django-csp
-from .logs import configure_structlog
+from .logs import LOGGING, configure_structlog  # noqa: F401 - LOGGING is a setting of Django
 
 BASE_DIR = env.BASE_DIR
 VAR_DIR = env.var_dir()
