@@ -4,6 +4,7 @@ Refusals leave it as exceptions; the portal turns them into problem documents.
 """
 
 import hashlib
+import re
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -23,7 +24,7 @@ from .. import idempotency
 
 Run = Callable[..., HttpResponse]
 KEY_HEADER = "Idempotency-Key"
-LONGEST_KEY = 200
+KEY = re.compile(r"[!-~]{1,200}")
 PASSING = frozenset({401, 429})  # and 5xx: answers that say nothing about the request itself are not kept
 
 
@@ -88,8 +89,8 @@ def _with_keys(run: Run) -> Run:
 
 def _once(run: Run, request: HttpRequest, user: User, key: str, **kwargs: Any) -> HttpResponse:
     """Do the work and keep the answer, in one transaction; or repeat the answer that was kept."""
-    if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
-        raise BadInput({KEY_HEADER: [_("A key has 1 to 200 printable ASCII characters.")]})
+    if not KEY.fullmatch(key):
+        raise BadInput({KEY_HEADER: [_("A key has 1 to 200 ASCII characters, without blanks.")]})
     record = idempotency.begin(user, key, _fingerprint(request))
     if isinstance(record, idempotency.Answer):
         return _replay(record)
