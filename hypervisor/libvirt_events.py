@@ -14,6 +14,7 @@ from uuid import UUID
 import libvirt
 
 from .errors import Unavailable
+from .libvirt_driver.connection import Connection
 from .libvirt_driver.link import Link
 from .specs import DomainEvent
 
@@ -48,6 +49,7 @@ class DomainEvents:
 
     def __init__(self, uri: str) -> None:
         self._link = Link(uri)
+        self._connection: Connection | None = None
 
     async def listen(self) -> AsyncIterator[DomainEvent | None]:
         """Yields events as they come, and None whenever the connection came or went. Never ends by itself."""
@@ -57,6 +59,7 @@ class DomainEvents:
                 try:
                     inbox = await asyncio.to_thread(self._subscribe, asyncio.get_running_loop())
                 except (Unavailable, libvirt.libvirtError):
+                    self._close()
                     await asyncio.sleep(wait_seconds)
                     wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)
                     continue
@@ -65,19 +68,24 @@ class DomainEvents:
                 while (event := await inbox.next()) is not None:
                     yield event
                 yield None
+                self._close()
         finally:
-            self._link.close()
+            self._close()
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close(0)
 
     def _subscribe(self, loop: asyncio.AbstractEventLoop) -> "_Inbox":
         """Blocking: connects and registers for everything."""
-        conn = self._link.connection().libvirt
+        self._connection = self._link.open()
         inbox = _Inbox(loop)
-        conn.registerCloseCallback(inbox.on_close, None)
-        conn.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, inbox.on_lifecycle, None)
+        self._connection.libvirt.registerCloseCallback(inbox.on_close, None)
+        self._connection.on_event(libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, inbox.on_lifecycle)
         for event, what in _OTHERS.items():
-            conn.domainEventRegisterAny(None, event, inbox.on_event, what)
-        with contextlib.suppress(libvirt.libvirtError):  # the mock driver has no agents
-            conn.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, inbox.on_agent, None)
+            self._connection.on_event(event, inbox.on_event, what)
+        self._connection.on_event(libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, inbox.on_agent)
         return inbox
 
 

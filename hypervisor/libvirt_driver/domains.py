@@ -11,13 +11,13 @@ import libvirt
 
 from hypervisor.domain_xml import build_domain, device_inventory, disk_files, machine_family, parse_domain
 from hypervisor.errors import AlreadyExists, BadSpec, NotFound, WrongState
-from hypervisor.specs import DomainFacts, DomainSpec, DomainState, HostFacts
+from hypervisor.specs import DomainFacts, DomainSpec, DomainState, HostFacts, OwnerTag
 
 from .bounded import Bounded, TooSlow
 from .host import host_facts
 from .link import Linked, verb
 from .stats import facts_from_stats
-from .tags import read_tag
+from .tags import TagCache, read_tag
 from .translate import domain_state
 
 _UNDEFINE_WITH = (
@@ -36,6 +36,8 @@ _SAMPLED = (
 )
 _STATS_TIMEOUT_SECONDS = 5
 
+Record = tuple[UUID, str, dict[str, Any]]
+
 
 class DomainVerbs(Linked):
     """The domain methods of `hypervisor.api.Hypervisor`."""
@@ -43,14 +45,20 @@ class DomainVerbs(Linked):
     def __init__(self, uri: str) -> None:
         super().__init__(uri)
         self._sampling = Bounded("libvirt-stats", most_at_once=1)
+        self._tags = TagCache(self._link)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._tags.close()
+        super().close()
 
     @verb
     def host(self) -> HostFacts:
         """The host; its capabilities are read once for each connection."""
-        connection = self._link.connection()
-        if connection.capabilities is None:
-            connection.capabilities = connection.libvirt.getCapabilities()
-        return host_facts(connection.libvirt, connection.capabilities)
+        with self._link.use() as connection:
+            if connection.capabilities is None:
+                connection.capabilities = connection.libvirt.getCapabilities()
+            return host_facts(connection.libvirt, connection.capabilities)
 
     @verb
     def domains(self, installation_id: str) -> list[DomainFacts]:
@@ -58,27 +66,37 @@ class DomainVerbs(Linked):
 
         A QEMU that hangs would hold up the statistics of all: after 5 s they are given without their counters.
         """
-        connection = self._link.connection()
-        transient = _uuids(connection.libvirt, libvirt.VIR_CONNECT_LIST_DOMAINS_TRANSIENT)
-        saved = _uuids(connection.libvirt, libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
-        records = self._records(connection.libvirt)
+        self._tags.listen()
+        transient = _uuids(self._conn, libvirt.VIR_CONNECT_LIST_DOMAINS_TRANSIENT)
+        saved = _uuids(self._conn, libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
         found = []
-        for domain, stats in records:
-            uuid = UUID(bytes=domain.UUID())
-            owner = connection.tags.tag(domain)
+        records = self._records()
+        for uuid, name, stats in records:
+            owner = self._tags.tag(uuid, name, partial(self._read_tag, uuid))
             if owner is not None and owner.installation_id == installation_id:
-                facts = facts_from_stats(domain.name(), uuid, stats, saved=uuid in saved)
+                facts = facts_from_stats(name, uuid, stats, saved=uuid in saved)
                 found.append(replace(facts, owner=owner, persistent=uuid not in transient))
-        connection.tags.keep_only({UUID(bytes=domain.UUID()) for domain, _ in records})
+        self._tags.keep_only({uuid for uuid, _, _ in records})
         return found
 
-    def _records(self, conn: Any) -> list[tuple[Any, dict[str, Any]]]:
-        nowait = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
+    def _records(self) -> list[Record]:
+        """All domains with their statistics."""
         if not self._is_mock:  # its statistics are all but empty
             with contextlib.suppress(TooSlow):
-                sample = partial(conn.getAllDomainStats, _SAMPLED, nowait)
-                return list(self._sampling.call(sample, _STATS_TIMEOUT_SECONDS))
-        return [(domain, _plain_stats(domain)) for domain in conn.listAllDomains(0)]  # asks no QEMU
+                return self._sampling.call(self._sample, _STATS_TIMEOUT_SECONDS)
+        return [_record(domain, _plain_stats(domain)) for domain in self._conn.listAllDomains(0)]  # asks no QEMU
+
+    def _sample(self) -> list[Record]:
+        """Runs in a thread, and so on a connection, of its own: it may hang."""
+        with self._link.use() as connection:
+            sampled = connection.libvirt.getAllDomainStats(_SAMPLED, libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT)
+            return [_record(domain, stats) for domain, stats in sampled]
+
+    def _read_tag(self, uuid: UUID) -> OwnerTag | None:
+        try:
+            return read_tag(self._lookup(uuid))
+        except NotFound:
+            return None
 
     @verb
     def domain(self, uuid: UUID) -> DomainFacts | None:
@@ -112,7 +130,7 @@ class DomainVerbs(Linked):
         if before is not None and before.name() != spec.name:
             before.rename(spec.name, 0)
         domain = conn.defineXMLFlags(text, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
-        self._link.connection().tags.forget(spec.uuid)
+        self._tags.forget(spec.uuid)
         differences = _differences(spec, text, domain)
         if differences:
             if before is None:
@@ -139,7 +157,7 @@ class DomainVerbs(Linked):
         if domain.isActive():
             raise WrongState("the domain is active")
         domain.undefineFlags(self._undefine_flags)
-        self._link.connection().tags.forget(uuid)
+        self._tags.forget(uuid)
 
     @verb
     def start(self, uuid: UUID) -> None:
@@ -212,6 +230,10 @@ class DomainVerbs(Linked):
         if state not in legal:
             raise WrongState(f"the domain is {state}")
         return domain
+
+
+def _record(domain: Any, stats: dict[str, Any]) -> Record:
+    return UUID(bytes=domain.UUID()), domain.name(), stats
 
 
 def _uuids(conn: Any, flags: int) -> set[UUID]:

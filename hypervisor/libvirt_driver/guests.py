@@ -39,7 +39,7 @@ class GuestVerbs(DomainVerbs):
         try:
             answer = libvirt_qemu.qemuAgentCommand(domain, json.dumps(question), timeout_seconds, 0)
         except libvirt.libvirtError as error:
-            if error.get_error_code() in _DOMAIN_GONE or not self._link.is_alive():
+            if error.get_error_code() in _DOMAIN_GONE or not self._conn.isAlive():
                 raise
             raise AgentUnavailable(str(error)) from error
         return _parse_answer(answer)

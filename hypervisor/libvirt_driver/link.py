@@ -1,9 +1,14 @@
-"""The connection to libvirt: opened at the first use, opened again when it broke, never waited for without an end."""
+"""The way to libvirt: connections opened when needed, used by one call at a time, never waited for without an end.
+
+Each call has a connection to itself. libvirt allows threads to share one, but in its client (9.0) a call can then sit
+unsent while another waits for its answer, until the next keepalive: measured as pauses of 5 s beside a call that takes
+long.
+"""
 
 import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import wraps
@@ -13,131 +18,124 @@ import libvirt
 
 from hypervisor.errors import Unavailable
 
+from .connection import Connection
 from .event_loop import ensure_event_loop
-from .tags import TagCache
 from .translate import translate
 
 OPEN_TIMEOUT_SECONDS = 10
-CLOSE_TIMEOUT_SECONDS = 1
-# A libvirtd that hangs is given up after 5 probes, 5 s apart: every call under way then fails.
-KEEPALIVE_SECONDS = 5
-KEEPALIVE_COUNT = 5
+MOST_OPENING_AT_ONCE = 4
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Connection:
-    """An open libvirt connection and what is remembered with it for as long as it lives."""
-
-    def __init__(self, uri: str) -> None:
-        self.libvirt = libvirt.open(uri)
-        self.capabilities: str | None = None
-        self._lock = threading.Lock()
-        self._tags: TagCache | None = None
-        with contextlib.suppress(libvirt.libvirtError):  # the mock driver in our process has no socket
-            self.libvirt.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT)
-
-    @property
-    def tags(self) -> TagCache:
-        """The owner tags. It listens to events from its first use on: one callback for each kind and connection."""
-        with self._lock:
-            if self._tags is None:
-                self._tags = TagCache(self.libvirt)
-            return self._tags
-
-    def alive(self) -> bool:
-        """Whether the connection can still be used, as far as this side knows. Costs no round trip."""
-        try:
-            return bool(self.libvirt.isAlive())
-        except libvirt.libvirtError:
-            return False
-
-    def close(self) -> None:
-        """Closes it; one that is broken already is closed too."""
-        with contextlib.suppress(libvirt.libvirtError):
-            self.libvirt.close()
-
-
 class Link:
-    """One connection for all threads of a process. After a fork the child opens its own."""
+    """The connections of a process to one URI. After a fork the child opens its own."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
+        self._idle: list[Connection] = []
         self._reset()
-        self._left_behind: list[object] = []
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
         self._pid = os.getpid()
-        self._connection: Future[Connection] | None = None
+        self._lock = threading.Lock()
+        self._local = threading.local()
+        self._room = threading.BoundedSemaphore(MOST_OPENING_AT_ONCE)
 
-    def connection(self) -> Connection:
-        """The open connection; Unavailable when none can be opened within 10 s."""
-        if self._pid != os.getpid():
-            # Freeing the parent's connection here would say goodbye on the parent's socket: keep it, unused.
-            self._left_behind.append(self._connection)
-            self._reset()
-        pending = self._pending()
+    @contextlib.contextmanager
+    def use(self) -> Iterator[Connection]:
+        """A connection for the calls of this block alone; a block within it has the same one."""
+        self._notice_fork()
+        current: Connection | None = getattr(self._local, "connection", None)
+        if current is not None:
+            yield current
+            return
+        connection = self._take()
+        self._local.connection = connection
         try:
-            return pending.result(OPEN_TIMEOUT_SECONDS)
+            yield connection
+        finally:
+            self._local.connection = None
+            self._give_back(connection)
+
+    def open(self) -> Connection:
+        """A new connection, which the caller closes; Unavailable when libvirtd refuses or does not answer in 10 s."""
+        self._notice_fork()
+        ensure_event_loop()
+        room = self._room
+        # Attempts on a libvirtd that hangs do not end: only so many may be under way.
+        if not room.acquire(timeout=OPEN_TIMEOUT_SECONDS):
+            raise Unavailable(f"{self.uri} does not answer")
+        opening: Future[Connection] = Future()
+
+        def attempt() -> None:
+            try:
+                opening.set_result(Connection(self.uri))
+            except Exception as error:  # noqa: BLE001 - whoever waits gets it
+                opening.set_exception(error)
+            finally:
+                room.release()
+
+        threading.Thread(target=attempt, name="libvirt-open", daemon=True).start()
+        try:
+            return opening.result(OPEN_TIMEOUT_SECONDS)
         except FutureTimeoutError as error:
+            opening.add_done_callback(self._keep_late)
             raise Unavailable(f"{self.uri} did not answer within {OPEN_TIMEOUT_SECONDS} s") from error
         except libvirt.libvirtError as error:
             raise Unavailable(str(error)) from error
 
-    def _pending(self) -> Future[Connection]:
-        """The connection, or the one attempt under way that everybody waits for: opening one may hang."""
-        with self._lock:
-            current = self._connection
-            if current is not None and (not current.done() or (not current.exception() and current.result().alive())):
-                return current
-            opening: Future[Connection] = Future()
-            self._connection = opening
-            ensure_event_loop()
-            threading.Thread(target=_open, args=(self.uri, opening), name="libvirt-open", daemon=True).start()
-            return opening
-
     def close(self) -> None:
-        """Closes the connection if one is open; the next call opens another."""
+        """Closes the connections that nobody uses; the next call opens another."""
+        self._notice_fork()
         with self._lock:
-            current, self._connection = self._connection, None
-        if current is None or not current.done() or current.exception():
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _take(self) -> Connection:
+        with self._lock:
+            while self._idle:
+                connection = self._idle.pop()
+                if connection.alive():
+                    return connection
+                connection.close(0)
+        return self.open()
+
+    def _give_back(self, connection: Connection) -> None:
+        if not connection.alive():
+            connection.close(0)
             return
-        # Closing waits for libvirtd's answer, which may never come.
-        closing = threading.Thread(target=current.result().close, name="libvirt-close", daemon=True)
-        closing.start()
-        closing.join(CLOSE_TIMEOUT_SECONDS)
+        with self._lock:
+            self._idle.append(connection)
 
-    def is_alive(self) -> bool:
-        """Whether the connection that the last call used still stands."""
-        current = self._connection
-        return current is not None and current.done() and not current.exception() and current.result().alive()
+    def _keep_late(self, opening: "Future[Connection]") -> None:
+        if opening.exception() is None:
+            self._give_back(opening.result())
 
-
-def _open(uri: str, opening: "Future[Connection]") -> None:
-    try:
-        opening.set_result(Connection(uri))
-    except Exception as error:  # noqa: BLE001 - whoever waits gets it
-        opening.set_exception(error)
+    def _notice_fork(self) -> None:
+        if self._pid != os.getpid():
+            self._reset()
 
 
 class Linked:
-    """What the verbs of each noun share."""
+    """What the verbs of each noun share. `_conn` is the connection of the verb under way."""
 
     def __init__(self, uri: str) -> None:
         self._link = Link(uri)
 
     @property
     def _conn(self) -> Any:
-        return self._link.connection().libvirt
+        with self._link.use() as connection:
+            return connection.libvirt
 
     @property
     def _is_mock(self) -> bool:
         return self._link.uri.startswith("test")
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Closes the connections."""
         self._link.close()
 
 
@@ -145,15 +143,16 @@ L = TypeVar("L", bound=Linked)
 
 
 def verb(method: Callable[Concatenate[L, P], T]) -> Callable[Concatenate[L, P], T]:
-    """Makes a method raise `hypervisor.errors` where libvirt raises its own."""
+    """Gives a method one connection for all that it does, and `hypervisor.errors` where libvirt raises its own."""
 
     @wraps(method)
     def wrapped(self: L, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return method(self, *args, **kwargs)
-        except libvirt.libvirtError as error:
-            if not self._link.is_alive():
-                raise Unavailable(str(error)) from error
-            raise translate(error) from error
+        with self._link.use() as connection:
+            try:
+                return method(self, *args, **kwargs)
+            except libvirt.libvirtError as error:
+                if not connection.alive():
+                    raise Unavailable(str(error)) from error
+                raise translate(error) from error
 
     return wrapped

@@ -70,6 +70,8 @@ def translate(error: libvirt.libvirtError) -> errors.HypervisorError:
     text = str(error)
     if error.get_int1() == errno.ENOSPC or any(words in text for words in _NO_SPACE_WORDS):
         return errors.NoSpace(text)
+    if error.get_error_domain() == libvirt.VIR_FROM_RPC:  # the socket, not what was asked for
+        return errors.Unavailable(text)
     return _BY_CODE.get(error.get_error_code(), errors.HypervisorError)(text)
 
 

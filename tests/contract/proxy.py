@@ -15,6 +15,7 @@ class Proxy:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.uri = f"qemu+unix:///system?socket={path}"
+        self.clients = 0  # how many ever connected
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._passing = threading.Event()
         self._passing.set()
@@ -60,6 +61,7 @@ class Proxy:
                 return
             server = socket.socket(socket.AF_UNIX)
             server.connect(LIBVIRTD)
+            self.clients += 1
             self._pairs.append((client, server))
             self._start(self._pump, client, server)
             self._start(self._pump, server, client)

@@ -4,7 +4,6 @@ import os
 import signal
 import stat
 import subprocess
-import time
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -14,6 +13,7 @@ import pytest
 
 from hypervisor.errors import BadSpec, WrongState
 from hypervisor.libvirt_driver import domains
+from hypervisor.libvirt_driver.bounded import Bounded
 from hypervisor.specs import DomainFacts, DomainState, OwnerTag
 from tests.contract.rigs import PANIC, Rig
 from tests.contract.waiting import wait_for
@@ -69,7 +69,6 @@ def test_a_killed_qemu_is_a_domain_that_stopped_F6(qemu: Rig) -> None:
 
 
 def test_a_qemu_that_hangs_holds_up_no_listing_F11(qemu: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-
     def all_sampled() -> bool:
         return all(found.cpu_time_ns for found in qemu.hypervisor.domains(qemu.installation_id) if found.active)
 
@@ -82,9 +81,9 @@ def test_a_qemu_that_hangs_holds_up_no_listing_F11(qemu: Rig, monkeypatch: pytes
     os.kill(pid, signal.SIGSTOP)
     try:
         for _ in range(2):
-            before = time.monotonic()
-            listed = {found.uuid: found.state for found in qemu.hypervisor.domains(qemu.installation_id)}
-            assert time.monotonic() - before < 10
+            # it returns at all, and QEMU hangs still
+            found = Bounded("listing", 2).call(lambda: qemu.hypervisor.domains(qemu.installation_id), 90)
+            listed = {facts.uuid: facts.state for facts in found}
             assert listed[hanging.uuid] is listed[other.uuid] is DomainState.RUNNING
         assert facts(qemu, hanging.uuid).memory_mib == 64
     finally:
