@@ -25,6 +25,7 @@ RECEIVE_BUFFER = 256 * 1024  # bytes that wait for the VM before the client is n
 DEAD_AFTER_SECONDS = 45  # without an answer from the client's TCP
 LINGER_SECONDS = 5  # for the last bytes of a closed console
 WORTH_A_COPY = 16 * 1024  # bytes: below, joining header and payload is cheaper than writing two pieces
+RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # a struct linger: on, no time
 DIRECT = "slipway.direct"  # in the scope's extensions: this object
 WHOLE_BINARY = 0x82  # first byte of a frame that is a whole binary message (RFC 6455, 5.2)
 
@@ -42,9 +43,8 @@ class ConsoleSocket(WebSocketsSansIOProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.transport.set_write_buffer_limits(high=SEND_BUFFER)
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER_SECONDS * 1000)
+        if (tcp := self._tcp_socket()) is not None:
+            tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER_SECONDS * 1000)
 
     def send_receive_event_to_app(self) -> None:
         """Queue a message, or hand it over; stop reading only when much waits."""
@@ -81,7 +81,7 @@ class ConsoleSocket(WebSocketsSansIOProtocol):
         try:
             await super().run_asgi()
         finally:
-            self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+            self.loop.call_later(LINGER_SECONDS, self._drop)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -134,7 +134,19 @@ class ConsoleSocket(WebSocketsSansIOProtocol):
             self.pong_timer = self.loop.call_later(self.ping_timeout, self.keepalive_timeout)
             return
         super().keepalive_timeout()
+        self._drop()
+
+    def _drop(self) -> None:
+        """Close at once, and have the kernel forget what it still holds for the client: that can be megabytes."""
+        if self.disconnected:
+            return
+        if (tcp := self._tcp_socket()) is not None:
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
         self.transport.abort()
+
+    def _tcp_socket(self) -> socket.socket | None:
+        found: socket.socket | None = self.transport.get_extra_info("socket")
+        return found if found is not None and found.family in {socket.AF_INET, socket.AF_INET6} else None
 
 
 def header(size: int) -> bytes:
