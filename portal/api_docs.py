@@ -18,12 +18,13 @@ _PLAIN = {"uuid": "id", "date-time": "time", "string": "text", "integer": "numbe
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One parameter, or one field of a body or an answer."""
+    """One parameter, or one field of a body or an answer. `leads_to` is the object that it holds, if any."""
 
     name: str
     kind: str
     needed: bool = False
     about: str = ""
+    leads_to: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,8 @@ class Call:
 
 @require_safe
 def docs(request: HttpRequest) -> HttpResponse:
-    """Show every call by noun."""
-    return render(request, "api/docs.html", {"groups": calls_by_noun(), "title": api.title})
+    """Show every call by noun, then the objects that they answer with."""
+    return render(request, "api/docs.html", {"groups": calls_by_noun(), "objects": objects()})
 
 
 @lru_cache(maxsize=1)
@@ -64,6 +65,18 @@ def calls_by_noun() -> dict[str, list[Call]]:
         for method, operation in methods.items():
             groups.setdefault(operation["tags"][0], []).append(_call(method, path, operation, schemas))
     return groups
+
+
+@lru_cache(maxsize=1)
+def objects() -> dict[str, list[Field]]:
+    """Return {name: fields} of the objects that fields lead to, and of those that these lead to."""
+    schemas: dict[str, Schema] = api.get_openapi_schema()["components"]["schemas"]
+    fields = {name: list(_fields(schema, schemas)) for name, schema in schemas.items()}
+    replies = [reply.fields for calls in calls_by_noun().values() for call in calls for reply in call.replies]
+    wanted = {field.leads_to for reply in replies for field in reply} | {"Problem"}
+    while more := {field.leads_to for name in wanted for field in fields.get(name, [])} - wanted:
+        wanted |= more
+    return {name: fields[name] for name in sorted(wanted) if fields.get(name)}
 
 
 def _call(method: str, path: str, operation: Schema, schemas: dict[str, Schema]) -> Call:
@@ -95,7 +108,14 @@ def _content(part: Schema) -> Schema:
 def _fields(schema: Schema, schemas: dict[str, Schema]) -> Iterator[Field]:
     for name, found in _resolved(schema, schemas).get("properties", {}).items():
         needed = name in _resolved(schema, schemas).get("required", [])
-        yield Field(name, kind_of(found), needed, found.get("description", ""))
+        yield Field(name, kind_of(found), needed, found.get("description", ""), _leads_to(found))
+
+
+def _leads_to(schema: Schema) -> str:
+    """Return the name of the object in a field: itself, in a list, or unless null."""
+    options = [*schema.get("anyOf", []), *schema.get("allOf", []), schema.get("items", {})]
+    found = [schema.get("$ref", ""), *(option.get("$ref", "") for option in options)]
+    return next((ref.removeprefix(_REF) for ref in found if ref), "")
 
 
 def _resolved(schema: Schema, schemas: dict[str, Schema]) -> Schema:

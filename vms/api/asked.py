@@ -35,7 +35,7 @@ class Nothing(Asked):
     """No fields at all."""
 
 
-class NewVmIn(Asked):
+class NewVm(Asked):
     name: Text
     image: Ref
     flavor: Ref
@@ -58,27 +58,27 @@ class Resize(Asked):
     flavor: Ref
 
 
-class ConsoleIn(Asked):
+class Console(Asked):
     kind: Literal["vnc", "serial"]
 
 
-class QuotaIn(Asked):
+class QuotaChange(Asked):
     """Dimensions that are left out stay; null is unlimited, 0 is none."""
 
     limits: Limits = {}
     member_limits: dict[Annotated[Text, Field(max_length=150)], Limits] = {}
 
 
-class MemberIn(Asked):
+class Membership(Asked):
     username: Annotated[Text, Field(min_length=1, max_length=150)]
     role: Annotated[Role, Field(strict=False)] = Role.MEMBER
 
 
-class TokenIn(Asked):
+class NewToken(Asked):
     name: Annotated[Text, Field(min_length=1, max_length=64)]
     scope: Annotated[ApiToken.Scope, Field(strict=False)] = ApiToken.Scope.WRITE
     expires_at: Annotated[AwareDatetime, Field(strict=False)] | None = None
 
 
-class CordonIn(Asked):
+class Cordon(Asked):
     reason: Annotated[Text, Field(max_length=200)] = ""

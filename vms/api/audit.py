@@ -21,8 +21,8 @@ class AuditParams(PageParams):
     about: asked.Text = Field("", max_length=200, description="Words: names, projects, ids, request ids.")
 
 
-@routes.get("audit", response=shapes.Page[shapes.AuditOut])
-def list_audit(request: HttpRequest, wanted: Query[AuditParams]) -> shapes.Page[shapes.AuditOut]:
+@routes.get("audit", response=shapes.Page[shapes.AuditEntry])
+def list_audit(request: HttpRequest, wanted: Query[AuditParams]) -> shapes.Page[shapes.AuditEntry]:
     """Return who did what, the latest first; staff only."""
     staff(request)
     found = list_entries(

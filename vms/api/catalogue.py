@@ -11,14 +11,14 @@ from .paging import PageParams, paged
 routes = router("catalogue")
 
 
-@routes.get("flavors", response=shapes.Page[shapes.FlavorOut])
-def list_flavors(request: HttpRequest, wanted: Query[PageParams]) -> shapes.Page[shapes.FlavorOut]:
+@routes.get("flavors", response=shapes.Page[shapes.Flavor])
+def list_flavors(request: HttpRequest, wanted: Query[PageParams]) -> shapes.Page[shapes.Flavor]:
     """Return the sizes on offer, small ones first."""
     rows = Flavor.objects.filter(active=True)
     return paged(rows, ["memory_mib", "vcpus", "disk_gib", "name"], wanted, show.flavor)
 
 
-@routes.get("images", response=shapes.Page[shapes.ImageOut])
-def list_images(request: HttpRequest, wanted: Query[PageParams]) -> shapes.Page[shapes.ImageOut]:
+@routes.get("images", response=shapes.Page[shapes.Image])
+def list_images(request: HttpRequest, wanted: Query[PageParams]) -> shapes.Page[shapes.Image]:
     """Return the images on offer, by name."""
     return paged(Image.objects.filter(active=True), ["name"], wanted, show.image)

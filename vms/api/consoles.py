@@ -20,11 +20,11 @@ NARROWEST, WIDEST = 64, 2048
 PNG = {"200": {"description": "The display as PNG.", "content": {"image/png": {"schema": {"type": "string"}}}}}
 
 
-@routes.post("vms/{vm_id}/console", response={201: shapes.ConsoleOut})
-def open_console(request: HttpRequest, vm_id: str, body: asked.ConsoleIn) -> Status[shapes.ConsoleOut]:
+@routes.post("vms/{vm_id}/console", response={201: shapes.ConsoleTicket})
+def open_console(request: HttpRequest, vm_id: str, body: asked.Console) -> Status[shapes.ConsoleTicket]:
     """Return a ticket for one console of a running machine: it works once, for 30 seconds."""
     issued = request_console(actor(request), vm_id, body.kind)
-    shown = shapes.ConsoleOut(
+    shown = shapes.ConsoleTicket(
         url=issued.url, ticket=issued.ticket, protocols=issued.protocols, expires_at=issued.expires_at
     )
     return Status(201, shown)

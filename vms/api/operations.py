@@ -11,8 +11,8 @@ from .door import actor, caller, router
 routes = router("operations")
 
 
-@routes.get("operations/{operation_id}", response=shapes.OperationOut)
-def get_operation(request: HttpRequest, operation_id: str) -> shapes.OperationOut:
+@routes.get("operations/{operation_id}", response=shapes.Operation)
+def get_operation(request: HttpRequest, operation_id: str) -> shapes.Operation:
     """Return one operation; it outlives its machine."""
     return show.operation(get_operation_for(caller(request), operation_id))
 

@@ -25,7 +25,7 @@ class PageParams(BaseModel):
     """The query of every list."""
 
     limit: Annotated[int, BeforeValidator(_at_most)] = Field(50, ge=1, description="Items a page, at most 100.")
-    cursor: str = Field("", max_length=500, description="`next` of the page before.")
+    cursor: str = Field("", max_length=500, description="The cursor that the page before ended with.")
 
 
 def paged(rows: QuerySet[Row], keys: Sequence[str], wanted: PageParams, show: Callable[[Row], Shown]) -> Page[Shown]:

@@ -18,35 +18,35 @@ from .paging import PageParams, paged
 routes = router("projects")
 
 
-@routes.get("projects/{project_id}/quota", response=shapes.QuotaOut)
-def get_quota(request: HttpRequest, project_id: str) -> shapes.QuotaOut:
+@routes.get("projects/{project_id}/quota", response=shapes.Quota)
+def get_quota(request: HttpRequest, project_id: str) -> shapes.Quota:
     """Return a project's limits, what it uses, and the limits of members within it."""
     return _quota(get_project_for(caller(request), project_id))
 
 
-@routes.put("projects/{project_id}/quota", response=shapes.QuotaOut)
-def set_quota(request: HttpRequest, project_id: str, body: asked.QuotaIn) -> shapes.QuotaOut:
+@routes.put("projects/{project_id}/quota", response=shapes.Quota)
+def set_quota(request: HttpRequest, project_id: str, body: asked.QuotaChange) -> shapes.Quota:
     """Set limits; staff only. Lowering one below what is used ends nothing: growth is refused from then on."""
     project = get_project_for(caller(request), project_id)
     set_limits(actor(request), project, body.limits, body.member_limits)
     return _quota(project)
 
 
-def _quota(project: Project) -> shapes.QuotaOut:
+def _quota(project: Project) -> shapes.Quota:
     limits, member_limits = quotas.limits_of([project])[project.pk]
-    return shapes.QuotaOut(limits=limits, usage=quotas.usage(project), member_limits=member_limits)
+    return shapes.Quota(limits=limits, usage=quotas.usage(project), member_limits=member_limits)
 
 
-@routes.get("projects/{project_id}/members", response=shapes.Page[shapes.MemberOut])
-def list_members(request: HttpRequest, project_id: str, wanted: Query[PageParams]) -> shapes.Page[shapes.MemberOut]:
+@routes.get("projects/{project_id}/members", response=shapes.Page[shapes.Member])
+def list_members(request: HttpRequest, project_id: str, wanted: Query[PageParams]) -> shapes.Page[shapes.Member]:
     """Return who belongs to a project, in the order in which they joined."""
     project = get_project_for(caller(request), project_id)
     rows = Membership.objects.filter(project=project).select_related("user")
     return paged(rows, ["id"], wanted, show.member)
 
 
-@routes.post("projects/{project_id}/members", response={201: shapes.MemberOut})
-def set_member(request: HttpRequest, project_id: str, body: asked.MemberIn) -> Status[shapes.MemberOut]:
+@routes.post("projects/{project_id}/members", response={201: shapes.Member})
+def set_member(request: HttpRequest, project_id: str, body: asked.Membership) -> Status[shapes.Member]:
     """Add a member, or give one another role; for owners of the project."""
     project = get_project_for(caller(request), project_id, Verb.MANAGE)
     membership = set_membership(actor(request), project, body.username, body.role)

@@ -29,12 +29,12 @@ class Page(BaseModel, Generic[T]):
     next: str | None
 
 
-class UserOut(BaseModel):
+class User(BaseModel):
     id: UUID
     username: str
 
 
-class Me(UserOut):
+class Me(User):
     email: str
     is_staff: bool
 
@@ -48,18 +48,18 @@ class MyProject(Named):
     usage: Usage
 
 
-class MeOut(BaseModel):
+class Account(BaseModel):
     user: Me
     projects: list[MyProject]
 
 
-class FlavorOut(Named):
+class Flavor(Named):
     vcpus: int
     memory_mib: int
     disk_gib: int
 
 
-class ImageOut(Named):
+class Image(Named):
     title: str
     description: str
     min_memory_mib: int
@@ -83,7 +83,7 @@ class OperationVm(BaseModel):
     name: str
 
 
-class OperationOut(BaseModel):
+class Operation(BaseModel):
     id: UUID
     kind: OperationKind
     status: OperationStatus
@@ -96,7 +96,7 @@ class OperationOut(BaseModel):
     vm: OperationVm
 
 
-class VmOut(BaseModel):
+class Vm(BaseModel):
     """`status` is what a person sees; `observed_state` is what the node saw, and was still so at `observed_at`."""
 
     id: UUID
@@ -116,22 +116,22 @@ class VmOut(BaseModel):
     node: Named
     project: Named
     ip_addresses: list[str]
-    operation: OperationOut | None = Field(description="The one under way.")
-    created_by: UserOut
+    operation: Operation | None = Field(description="The one under way.")
+    created_by: User
     created_at: datetime
     version: int = Field(description="Grows with every change; events carry it.")
 
 
 class VmAndOperation(BaseModel):
-    vm: VmOut
-    operation: OperationOut
+    vm: Vm
+    operation: Operation
 
 
 class OperationOnly(BaseModel):
-    operation: OperationOut
+    operation: Operation
 
 
-class ConsoleOut(BaseModel):
+class ConsoleTicket(BaseModel):
     """Open a websocket at `url` with the subprotocols `protocols` before `expires_at`; the ticket works once."""
 
     url: str
@@ -140,7 +140,7 @@ class ConsoleOut(BaseModel):
     expires_at: datetime
 
 
-class QuotaOut(BaseModel):
+class Quota(BaseModel):
     """By dimension; null is unlimited, 0 is none. `member_limits` are by user name, within the project's."""
 
     limits: Limits
@@ -148,13 +148,13 @@ class QuotaOut(BaseModel):
     member_limits: dict[str, Limits]
 
 
-class MemberOut(BaseModel):
-    user: UserOut
+class Member(BaseModel):
+    user: User
     role: Role
     created_at: datetime
 
 
-class TokenOut(Named):
+class Token(Named):
     """`hint` is the end of the secret, to tell tokens apart."""
 
     hint: str
@@ -164,20 +164,20 @@ class TokenOut(Named):
     last_used_at: datetime | None
 
 
-class NewTokenOut(BaseModel):
+class TokenWithSecret(BaseModel):
     """The secret is shown here and never again."""
 
-    token: TokenOut
+    token: Token
     secret: str
 
 
-class PoolOut(BaseModel):
+class Pool(BaseModel):
     name: str
     capacity_bytes: int
     free_bytes: int
 
 
-class NodeOut(Named):
+class Node(Named):
     """`away`: it has not compared its domains with the database for too long; its machines read unknown."""
 
     virt_type: str
@@ -192,7 +192,7 @@ class NodeOut(Named):
     away: bool
     synced_at: datetime | None
     vms: int
-    pools: list[PoolOut]
+    pools: list[Pool]
 
 
 class AuditTarget(BaseModel):
@@ -201,7 +201,7 @@ class AuditTarget(BaseModel):
     name: str
 
 
-class AuditOut(BaseModel):
+class AuditEntry(BaseModel):
     """Who did what to what, when."""
 
     id: int

@@ -17,17 +17,17 @@ def named(row: Any) -> shapes.Named:
     return shapes.Named(id=row.pk, name=row.name)
 
 
-def user(row: User) -> shapes.UserOut:
-    return shapes.UserOut(id=row.pk, username=row.username)
+def user(row: User) -> shapes.User:
+    return shapes.User(id=row.pk, username=row.username)
 
 
-def vm(row: VirtualMachine, now: datetime | None = None) -> shapes.VmOut:
+def vm(row: VirtualMachine, now: datetime | None = None) -> shapes.Vm:
     """Show a machine that was read with `queries.with_details`."""
     live: Operation | None = next(iter(row.live_operations), None)  # type: ignore[attr-defined]
     status, reason = display_status(
         row.facts(live.kind if live else ""), now or timezone.now(), settings.NODE_AWAY_AFTER
     )
-    return shapes.VmOut(
+    return shapes.Vm(
         id=row.pk,
         domain_uuid=row.domain_uuid,
         name=row.name,
@@ -59,9 +59,9 @@ def _still_so_at(row: VirtualMachine) -> datetime | None:
     return max(row.observed_at, row.node.synced_at)
 
 
-def operation(row: Operation) -> shapes.OperationOut:
+def operation(row: Operation) -> shapes.Operation:
     error = shapes.OperationError(code=row.error_code, detail=row.error_detail) if row.error_code else None
-    return shapes.OperationOut(
+    return shapes.Operation(
         id=row.pk,
         kind=OperationKind(row.kind),
         status=OperationStatus(row.status),
@@ -75,12 +75,12 @@ def operation(row: Operation) -> shapes.OperationOut:
     )
 
 
-def flavor(row: Flavor) -> shapes.FlavorOut:
-    return shapes.FlavorOut(id=row.pk, name=row.name, vcpus=row.vcpus, memory_mib=row.memory_mib, disk_gib=row.disk_gib)
+def flavor(row: Flavor) -> shapes.Flavor:
+    return shapes.Flavor(id=row.pk, name=row.name, vcpus=row.vcpus, memory_mib=row.memory_mib, disk_gib=row.disk_gib)
 
 
-def image(row: Image) -> shapes.ImageOut:
-    return shapes.ImageOut(
+def image(row: Image) -> shapes.Image:
+    return shapes.Image(
         id=row.pk,
         name=row.name,
         title=row.title,
@@ -93,12 +93,12 @@ def image(row: Image) -> shapes.ImageOut:
     )
 
 
-def member(row: Membership) -> shapes.MemberOut:
-    return shapes.MemberOut(user=user(row.user), role=Role(row.role), created_at=row.created_at)
+def member(row: Membership) -> shapes.Member:
+    return shapes.Member(user=user(row.user), role=Role(row.role), created_at=row.created_at)
 
 
-def token(row: ApiToken) -> shapes.TokenOut:
-    return shapes.TokenOut(
+def token(row: ApiToken) -> shapes.Token:
+    return shapes.Token(
         id=row.pk,
         name=row.name,
         hint=row.hint,
@@ -109,9 +109,9 @@ def token(row: ApiToken) -> shapes.TokenOut:
     )
 
 
-def node(row: Node, vms: int) -> shapes.NodeOut:
+def node(row: Node, vms: int) -> shapes.Node:
     """Show a node that was read with its pools."""
-    return shapes.NodeOut(
+    return shapes.Node(
         id=row.pk,
         name=row.name,
         virt_type=row.virt_type,
@@ -127,14 +127,14 @@ def node(row: Node, vms: int) -> shapes.NodeOut:
         synced_at=row.synced_at,
         vms=vms,
         pools=[
-            shapes.PoolOut(name=pool.name, capacity_bytes=pool.capacity_bytes, free_bytes=pool.free_bytes)
+            shapes.Pool(name=pool.name, capacity_bytes=pool.capacity_bytes, free_bytes=pool.free_bytes)
             for pool in row.pools.all()
         ],
     )
 
 
-def audit_entry(row: AuditEntry) -> shapes.AuditOut:
-    return shapes.AuditOut(
+def audit_entry(row: AuditEntry) -> shapes.AuditEntry:
+    return shapes.AuditEntry(
         id=row.pk,
         at=row.at,
         actor=row.actor_name,

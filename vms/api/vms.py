@@ -30,14 +30,14 @@ class VmParams(PageParams):
 
 
 @routes.post("vms", response={202: shapes.VmAndOperation})
-def create_vm(request: HttpRequest, body: asked.NewVmIn) -> Accepted:
+def create_vm(request: HttpRequest, body: asked.NewVm) -> Accepted:
     """Create a machine, and start it unless `start` is false. The operation tells how far it is."""
     new = services.NewVm(**{**body.model_dump(), "ssh_keys": tuple(body.ssh_keys)})
     return _accepted(request, services.request_create(actor(request), new))
 
 
-@routes.get("vms", response=shapes.Page[shapes.VmOut])
-def list_vms(request: HttpRequest, wanted: Query[VmParams]) -> shapes.Page[shapes.VmOut]:
+@routes.get("vms", response=shapes.Page[shapes.Vm])
+def list_vms(request: HttpRequest, wanted: Query[VmParams]) -> shapes.Page[shapes.Vm]:
     """Return the machines of your projects (staff: all machines), those that need attention first."""
     user = caller(request)
     project = get_project_for(user, wanted.project) if wanted.project else None
@@ -53,14 +53,14 @@ def list_vms(request: HttpRequest, wanted: Query[VmParams]) -> shapes.Page[shape
     return shapes.Page(items=[show.vm(row) for row in found.items], next=found.next)
 
 
-@routes.get("vms/{vm_id}", response=shapes.VmOut)
-def get_vm(request: HttpRequest, vm_id: str) -> shapes.VmOut:
+@routes.get("vms/{vm_id}", response=shapes.Vm)
+def get_vm(request: HttpRequest, vm_id: str) -> shapes.Vm:
     """Return one machine."""
     return show.vm(get_vm_for(caller(request), vm_id))
 
 
-@routes.patch("vms/{vm_id}", response=shapes.VmOut)
-def change_vm(request: HttpRequest, vm_id: str, body: asked.VmPatch) -> shapes.VmOut:
+@routes.patch("vms/{vm_id}", response=shapes.Vm)
+def change_vm(request: HttpRequest, vm_id: str, body: asked.VmPatch) -> shapes.Vm:
     """Change name or description. The host name inside the guest stays."""
     changes = body.model_dump(exclude_unset=True)
     if changes:
@@ -123,8 +123,8 @@ def resize_vm(request: HttpRequest, vm_id: str, body: asked.Resize) -> Accepted:
     return _accepted(request, services.request_resize(actor(request), vm_id, body.flavor))
 
 
-@routes.get("vms/{vm_id}/operations", response=shapes.Page[shapes.OperationOut])
-def list_vm_operations(request: HttpRequest, vm_id: str, wanted: Query[PageParams]) -> shapes.Page[shapes.OperationOut]:
+@routes.get("vms/{vm_id}/operations", response=shapes.Page[shapes.Operation])
+def list_vm_operations(request: HttpRequest, vm_id: str, wanted: Query[PageParams]) -> shapes.Page[shapes.Operation]:
     """Return what was done to a machine, the latest first."""
     vm = get_vm_for(caller(request), vm_id)
     return paged(Operation.objects.filter(vm=vm), ["-created_at", "-id"], wanted, show.operation)
