@@ -28,6 +28,7 @@ def build_network(spec: NetworkSpec) -> str:
     tag = element("network", ours, namespace=NETWORK_NAMESPACE, prefix="slipway")
     options = [
         "dhcp-ignore-names",  # a name that a guest sends must not become one that its neighbours resolve
+        "dhcp-ignore=tag:!known",  # nor can it take leases of free addresses under invented MACs
         f"dhcp-hostsdir={spec.hosts_dir}",
     ]
     dhcp = element("dhcp", {}, element("range", {"start": spec.dhcp_first, "end": spec.dhcp_last}))
