@@ -1,39 +1,54 @@
 """The console page when things go wrong: a lost connection, a console cut or refused, and text typed for a person.
 
-Between page and gateway stands a relay of the test's, which can cut a connection with any close code; everything
-else is real, down to the guest.
+The page's own sockets are closed with the codes that a gateway would use; everything else is real, down to the guest.
 """
 
 import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, WebSocketRoute, expect
+from playwright.sync_api import Page, expect
 
 from tests.e2e.browsing import harm, until
 from tests.e2e.test_first_machine import LIT
 
-CONSOLE = re.compile(r"/console/(vnc|serial)/")
-RESTARTING = 1012
+LOST = 4999  # a code that means nothing to the page, as 1006 and 1012 do, which no page may close with
+# keeps the sockets to the gateway within reach; `refuse` closes the next ones as soon as they are open
+REACH = """
+window.wires = [];
+window.refuse = 0;
+window.WebSocket = new Proxy(WebSocket, {
+  construct(Plain, given) {
+    const socket = new Plain(...given);
+    if (String(given[0]).includes("/console/")) {
+      window.wires.push(socket);
+      if (window.refuse) socket.addEventListener("open", () => socket.close(window.refuse));
+    }
+    return socket;
+  },
+});
+"""
 
 
 class Wire:
-    """The page's console connections, oldest first. `refuse` closes the next ones at once with this code."""
+    """The page's connections to the gateway."""
 
     def __init__(self, page: Page) -> None:
-        self.opened: list[WebSocketRoute] = []
-        self.refuse = 0
-        page.route_web_socket(CONSOLE, self._on_open)
+        self._page = page
+        page.add_init_script(REACH)
 
-    def _on_open(self, socket: WebSocketRoute) -> None:
-        self.opened.append(socket)
-        if self.refuse:
-            socket.close(code=self.refuse)
-        else:
-            socket.connect_to_server()
+    def count(self) -> int:
+        return int(self._page.evaluate("window.wires.length"))
 
     def cut(self, code: int) -> None:
-        self.opened[-1].close(code=code)
+        self._page.evaluate("(code) => window.wires.at(-1).close(code)", code)
+
+    def refuse(self, code: int) -> None:
+        """Refuse from now on, on this document; 0 ends it."""
+        self._page.evaluate("(code) => { window.refuse = code }", code)
+
+    def refuse_from_the_start(self, code: int) -> None:
+        self._page.add_init_script(f"window.refuse = {code};")
 
 
 @pytest.fixture
@@ -76,20 +91,20 @@ def test_a_lost_connection_comes_back_with_a_new_ticket(page, wire, machine):
     got = tickets(page)
     page.goto(f"/vms/{machine['id']}/console")
     connected(page)
-    wire.cut(RESTARTING)
+    wire.cut(LOST)
     expect(over(page, "lost")).to_contain_text("Connection lost, trying again")
     expect(over(page, "lost")).to_contain_text("The machine keeps running.")
     connected(page)
-    assert len(wire.opened) == len(got) == len(set(got)) == 2
+    assert wire.count() == len(got) == len(set(got)) == 2
 
 
 def test_while_the_gateway_is_away_the_last_picture_stays(page, opened):
     until(lambda: page.evaluate(LIT) > 100, "the display is blank", page=page)
-    opened.refuse = RESTARTING
-    opened.cut(RESTARTING)
+    opened.refuse(LOST)
+    opened.cut(LOST)
     expect(over(page, "lost").locator("[data-attempt]")).to_have_text("2")
     expect(page.locator("#pane-vnc img")).to_have_attribute("src", re.compile("^data:image/png"))
-    opened.refuse = 0
+    opened.refuse(0)
     page.get_by_role("button", name="Try now").click()
     connected(page)
 
@@ -103,17 +118,17 @@ def test_while_the_gateway_is_away_the_last_picture_stays(page, opened):
     ],
 )
 def test_a_refusal_says_why_and_is_not_tried_again_by_itself(page, wire, machine, code, name, says):
-    wire.refuse = code
+    wire.refuse_from_the_start(code)
     page.goto(f"/vms/{machine['id']}/console")
     expect(over(page, name)).to_be_visible()
     expect(over(page, name)).to_contain_text(says)
-    assert len(wire.opened) == 1
+    assert wire.count() == 1
     assert harm(page) == []
 
 
 def test_a_cut_whose_reason_has_passed_is_mended_in_silence(page, opened):
     opened.cut(4403)  # as after a change of one's own password: the login is new, and opens it again
-    until(lambda: len(opened.opened) == 2, "no second try", page=page)
+    until(lambda: opened.count() == 2, "no second try", page=page)
     connected(page)
 
 
