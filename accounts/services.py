@@ -20,10 +20,12 @@ from .audit import record
 from .dimensions import Dimension
 from .models import ApiToken, Membership, Project, QuotaLimit, Role, User
 from .refusals import BadInput, Forbidden, NotVisible
+from .retrying import retried
 
 _TOUCH_EVERY = timedelta(minutes=1)  # how exact "last used" of a token has to be
 
 
+@retried
 @transaction.atomic
 def create_user(actor: Actor, username: str, password: str, *, email: str = "", is_staff: bool = False) -> User:
     """Create a user, who gets a personal project (accounts.personal); BadInput when the name is taken."""
@@ -36,6 +38,7 @@ def create_user(actor: Actor, username: str, password: str, *, email: str = "", 
     return user
 
 
+@retried
 @transaction.atomic
 def create_project(actor: Actor, name: str, owner: User, limits: Mapping[str, int | None] | None = None) -> Project:
     """Create a shared project; its limits default to those of a personal one."""
@@ -50,6 +53,7 @@ def create_project(actor: Actor, name: str, owner: User, limits: Mapping[str, in
     return project
 
 
+@retried
 @transaction.atomic
 def set_membership(actor: Actor, project: Project, username: str, role: str) -> Membership:
     """Add a member or change a role; the last owner stays one. BadInput, Forbidden, NotVisible."""
@@ -67,6 +71,7 @@ def set_membership(actor: Actor, project: Project, username: str, role: str) -> 
     return membership
 
 
+@retried
 @transaction.atomic
 def remove_membership(actor: Actor, project: Project, user_id: UUID) -> None:
     """Remove a member; open consoles are cut by the gateway within seconds."""
@@ -95,6 +100,7 @@ def _keep_an_owner(project: Project, user: User) -> None:
         raise Forbidden(_("A project keeps at least one owner. Make someone else an owner first."))
 
 
+@retried
 @transaction.atomic
 def set_limits(
     actor: Actor,
@@ -158,6 +164,7 @@ def issue_token(
     return issue_token_for(actor, actor.who, name, scope=scope, expires_at=expires_at)
 
 
+@retried
 @transaction.atomic
 def issue_token_for(
     actor: Actor,
@@ -183,6 +190,7 @@ def issue_token_for(
     return token, secret
 
 
+@retried
 @transaction.atomic
 def revoke_token(actor: Actor, token_id: UUID) -> None:
     """Revoke one of the actor's own tokens; what was opened with it ends within seconds."""
@@ -209,6 +217,7 @@ def live_tokens() -> QuerySet[ApiToken]:
     return ApiToken.objects.filter(Q(expires_at=None) | Q(expires_at__gt=Now()), revoked_at=None, user__is_active=True)
 
 
+@retried
 @transaction.atomic
 def deactivate_user(actor: Actor, user: User) -> None:
     """Shut someone out at once: sign-in, sessions, tokens, consoles; machines are left as they are."""
@@ -219,6 +228,7 @@ def deactivate_user(actor: Actor, user: User) -> None:
     record(actor, "user.deactivate", kind="user", target=user.id, name=user.username)
 
 
+@retried
 @transaction.atomic
 def reactivate_user(actor: Actor, user: User) -> None:
     """Let someone in again; tokens stay revoked."""
@@ -228,6 +238,7 @@ def reactivate_user(actor: Actor, user: User) -> None:
     record(actor, "user.reactivate", kind="user", target=user.id, name=user.username)
 
 
+@retried
 @transaction.atomic
 def change_password(actor: Actor, password: str) -> None:
     """Give the actor a new password; their other logins end, and so do the consoles opened from them."""

@@ -6,7 +6,7 @@ import pytest
 import pytest_socket
 
 HERE = Path(__file__).parent
-WITHOUT_NETWORK = {"unit", "portal"}  # UNIX sockets stay: event loops and PostgreSQL need them
+WITHOUT_NETWORK = {"unit", "portal", "simulation"}  # UNIX sockets stay: event loops and PostgreSQL need them
 
 
 def layer_of(path: Path) -> str:

@@ -1,6 +1,6 @@
 """The only writer of what was observed. A row is written when something changed, and never by guessing."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from accounts.retrying import retried
 from hypervisor.api import Hypervisor
 from hypervisor.specs import DomainFacts, DomainState
 
@@ -40,6 +41,7 @@ def was_ever_there(observed_at: datetime | None, state: str, reason: str) -> boo
     return observed_at is not None and (state != ObservedState.ABSENT or reason != "")
 
 
+@retried
 def observe(vm_id: UUID, facts: DomainFacts | None, storage_missing: bool | None = None) -> bool:
     """Store what was just read about one machine. Returns whether anything changed.
 
@@ -73,23 +75,26 @@ def observe(vm_id: UUID, facts: DomainFacts | None, storage_missing: bool | None
         return True
 
 
-def sync(node: Node, hypervisor: Hypervisor, missing_disks: Iterable[UUID] = ()) -> list[UUID]:
+def sync(node: Node, hypervisor: Hypervisor, disks: Mapping[UUID, bool] | None = None) -> list[UUID]:
     """Compare all domains of a node with its machines; returns the ids of those that changed.
 
     One bulk call and one query, whatever their number; a row that differs is read again by itself before it is
-    written, because the bulk answer may be older than an operation that just ended.
+    written, because the bulk answer may be older than an operation that just ended. `disks` says of each machine
+    whose disk was looked for whether it was there; what is known of the others' disks stays.
     """
     facts = {found.uuid: found for found in hypervisor.domains(settings.INSTALLATION_ID)}
-    missing = frozenset(missing_disks)
+    there = disks or {}
     changed = []
     rows = VirtualMachine.objects.filter(node=node).values_list(
         "pk", "domain_uuid", "observed_state", "observed_reason", "observed_at"
     )
     for pk, domain_uuid, state, reason, observed_at in rows:
         was_there = was_ever_there(observed_at, state, reason)
-        if meaning(facts.get(domain_uuid), was_there, pk in missing) == (state, reason):
+        missing = not there[pk] if pk in there else None
+        known = reason == "storage_missing" if missing is None else missing
+        if meaning(facts.get(domain_uuid), was_there, known) == (state, reason):
             continue
-        if observe(pk, hypervisor.domain(domain_uuid), pk in missing):
+        if observe(pk, hypervisor.domain(domain_uuid), missing):
             changed.append(pk)
     Node.objects.filter(pk=node.pk).update(synced_at=Now(), hypervisor_ok=True)
     return changed

@@ -9,6 +9,8 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from accounts.retrying import retried
+
 from . import broadcast, dispatch
 from .models import ConsoleSession, ConsoleTicket, IdempotencyRecord, Node, Operation, VirtualMachine, lock_vm
 from .settling import rank, settle
@@ -52,6 +54,7 @@ def end_overdue() -> int:
     return ended
 
 
+@retried
 @transaction.atomic
 def _end_overdue(operation: Operation) -> int:
     vm = lock_vm(operation.machine_id)

@@ -12,6 +12,7 @@ import structlog
 from asgiref.sync import sync_to_async
 from django.db import close_old_connections, transaction
 
+from accounts.retrying import retried
 from hypervisor import errors
 from hypervisor.api import Hypervisor
 from hypervisor.specs import DomainEvent
@@ -113,7 +114,7 @@ class NodeAgent:
             if self.node is None:
                 self.node = register(self.hypervisor)
                 self._reaper = Reaper(self.node, self.hypervisor)
-            changed = observer.sync(self.node, self.hypervisor, self.missing_disks())
+            changed = observer.sync(self.node, self.hypervisor, self.disks())
         except errors.Unavailable:
             self._say_away()
             raise
@@ -125,16 +126,17 @@ class NodeAgent:
         if self._reaper is not None:
             self._reaper.sweep()
 
-    def missing_disks(self) -> list[UUID]:
-        """Return the machines whose disk has gone from its pool; those in the making or going are not asked about."""
+    def disks(self) -> dict[UUID, bool]:
+        """Return of each machine whether its disks are in their pools; those in the making or going are left out."""
         assert self.node is not None
-        missing: list[UUID] = []
+        found: dict[UUID, bool] = {}
         for pool in self.node.pools.all():
             present = {volume.name for volume in self.hypervisor.volumes(pool.name)}
             volumes = Volume.objects.filter(pool=pool).exclude(vm__operations__status__in=LIVE)
             seen = volumes.exclude(vm__observed_state="absent", vm__observed_reason="")
-            missing += [volume.vm_id for volume in seen.only("id", "vm_id") if volume.file_name not in present]
-        return missing
+            for volume in seen.only("id", "vm_id"):
+                found[volume.vm_id] = found.get(volume.vm_id, True) and volume.file_name in present
+        return found
 
     def observe_domain(self, domain_uuid: UUID) -> None:
         """Read one domain again and store what changed."""
@@ -147,6 +149,7 @@ class NodeAgent:
             Node.objects.filter(pk=self.node.pk, hypervisor_ok=True).update(hypervisor_ok=False)
 
 
+@retried
 def follow(vm_id: UUID) -> None:
     """Let the wish follow what happened to a machine that nobody is working on."""
     with transaction.atomic():

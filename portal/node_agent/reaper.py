@@ -10,6 +10,7 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
+from django.db.models import QuerySet
 
 from hypervisor import errors
 from hypervisor.api import Hypervisor
@@ -47,8 +48,19 @@ class Reaper:
         files = self._deleted_files()
         for pool in self.node.pools.all():
             present = {volume.name for volume in self.hypervisor.volumes(pool.name)}
-            for name in present & files:
+            for name in sorted(present & files):
                 found[f"volume {name}"] = Remains(pool=pool.name, volume=name)
+        return found | self._ownerless_addresses()
+
+    def _ownerless_addresses(self) -> dict[str, "Remains"]:
+        """Return the DHCP entries of cards whose machines were deleted: a worker that woke up late may write one."""
+        cards = {mac for operation in self._deletes() for mac in operation.data.get("macs", [])}
+        found = {}
+        for network in self.node.networks.all():
+            kept = set(network.nics.values_list("mac", flat=True)) if cards else set()
+            for mac in self.hypervisor.addresses(network.name) if cards else ():
+                if mac in cards and mac not in kept:
+                    found[f"address {mac}"] = Remains(network=network.name, mac=mac)
         return found
 
     @staticmethod
@@ -58,11 +70,13 @@ class Reaper:
         return operations.exists() and not operations.filter(status__in=LIVE).exists()
 
     def _deleted_files(self) -> set[str]:
-        """Return the files of machines whose delete has succeeded, of the last few hundred."""
-        deletes = Operation.objects.filter(
+        return {name for operation in self._deletes() for name in operation.data.get("files", [])}
+
+    def _deletes(self) -> QuerySet[Operation]:
+        """Return the deletes that have succeeded, the last few hundred."""
+        return Operation.objects.filter(
             node=self.node, kind=OperationKind.DELETE, status=OperationStatus.SUCCEEDED
         ).order_by("-created_at")[:RECENT_DELETES]
-        return {name for operation in deletes for name in operation.data.get("files", [])}
 
     def _try(self, name: str, remains: "Remains") -> bool:
         try:
@@ -82,11 +96,15 @@ class Remains:
     active: bool = False
     pool: str = ""
     volume: str = ""
+    network: str = ""
+    mac: str = ""
 
     def remove(self, hypervisor: Hypervisor) -> None:
         if self.domain:
             if self.active:
                 hypervisor.force_off(self.domain)
             hypervisor.undefine(self.domain)
+        elif self.network:
+            hypervisor.remove_address(self.network, self.mac)
         else:
             hypervisor.remove_volume(self.pool, self.volume)

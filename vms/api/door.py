@@ -18,9 +18,11 @@ from accounts.actor import Actor
 from accounts.authentication import SAFE, actor_of
 from accounts.models import User
 from accounts.refusals import BadInput, NotVisible
+from accounts.retrying import retried
 from accounts.throttling import take
 
 from .. import idempotency
+from ..models import IdempotencyRecord
 
 Run = Callable[..., HttpResponse]
 KEY_HEADER = "Idempotency-Key"
@@ -95,17 +97,23 @@ def _once(run: Run, request: HttpRequest, user: User, key: str, **kwargs: Any) -
     if isinstance(record, idempotency.Answer):
         return _replay(record)
     try:
-        with transaction.atomic():
-            response = run(request, **kwargs)
-            if response.status_code in PASSING or response.status_code >= 500:
-                raise _NotKept(response)
-            idempotency.finish(record, response.status_code, response.content.decode())
+        response = _answered(run, request, record, **kwargs)
     except _NotKept as passing:
         idempotency.forget(record)
         return passing.response
     except BaseException:
         idempotency.forget(record)
         raise
+    return response
+
+
+@retried
+@transaction.atomic
+def _answered(run: Run, request: HttpRequest, record: IdempotencyRecord, **kwargs: Any) -> HttpResponse:
+    response = run(request, **kwargs)
+    if response.status_code in PASSING or response.status_code >= 500:
+        raise _NotKept(response)
+    idempotency.finish(record, response.status_code, response.content.decode())
     return response
 
 

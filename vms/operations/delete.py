@@ -11,11 +11,13 @@ from ..models import Nic, VirtualMachine, Volume
 from . import blueprint
 from .context import Context
 from .create import volumes_of
+from .power import ensure_forced_off
 
 
 def ensure_undefined(ctx: Context) -> None:
-    """Libvirt knows no such domain."""
+    """Libvirt knows no such domain, also when somebody started it since it was forced off."""
     if ctx.domain() is not None:
+        ensure_forced_off(ctx)
         ctx.guard()
         ctx.hypervisor.undefine(ctx.vm.domain_uuid)
     ctx.observe()

@@ -12,6 +12,8 @@ from django.db import DatabaseError, close_old_connections, connection
 from django.db.models import Exists, F, OuterRef, Q, Value
 from django.db.models.functions import Coalesce, Now
 
+from accounts.retrying import retried
+
 from ..models import Operation
 from ..states import OperationStatus
 
@@ -36,6 +38,7 @@ class Lease:
         return Q(pk=self.operation_id, lease_owner=self.owner, fence=self.fence, status=OperationStatus.RUNNING)
 
 
+@retried
 def claim(operation_id: UUID, owner: str) -> Lease | None:
     """Take an operation that waits, or whose lease ran out; None when somebody else has it or it has ended.
 

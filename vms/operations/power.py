@@ -15,8 +15,11 @@ OFF = (None, DomainState.STOPPED, DomainState.CRASHED, DomainState.SUSPENDED)
 
 def ask_stop(ctx: Context) -> None:
     """The guest has been asked to shut down."""
-    if ctx.state() in OFF:
+    state = ctx.state()
+    if state in OFF:
         return
+    if state is DomainState.PAUSED:
+        raise StepFailed("invalid_state", _("Only a running machine can be asked to shut down."))
     ctx.guard()
     ctx.hypervisor.shutdown(ctx.vm.domain_uuid)
 
@@ -63,6 +66,8 @@ def ask_reboot(ctx: Context) -> None:
         ctx.remember(boot_id=boot_id(ctx))
     elif before and boot_id(ctx) not in ("", before):
         return  # an attempt that did not live to say so has asked, and it was done: not a second time
+    if ctx.state() is not DomainState.RUNNING:
+        raise StepFailed("invalid_state", _("Only a running machine can reboot. Start it."))
     ctx.guard()
     ctx.hypervisor.reboot(ctx.vm.domain_uuid)
 

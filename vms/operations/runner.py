@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 from django.utils.translation import override
 
+from accounts.retrying import retried
 from hypervisor import errors
 from hypervisor.api import Hypervisor
 
@@ -162,6 +163,7 @@ def _again_or_fail(context: Context, error: errors.HypervisorError) -> None:
     context.announce()
 
 
+@retried
 def _end(context: Context, status: str, code: str = "", sentence: str = "", staff_detail: str = "") -> None:
     """Write the end, if the operation is still ours; then let the machine's row follow what happened."""
     assert status in OPERATION_TRANSITIONS[OperationStatus.RUNNING]

@@ -13,6 +13,7 @@ from accounts.actor import Actor
 from accounts.audit import record
 from accounts.models import Project
 from accounts.refusals import BadInput, InvalidState
+from accounts.retrying import retried
 
 from .. import broadcast, placement, quotas
 from ..models import Flavor, Image, Operation, VirtualMachine, Volume
@@ -38,6 +39,7 @@ class NewVm:
     start: bool = True
 
 
+@retried
 def request_create(actor: Actor, new: NewVm) -> tuple[VirtualMachine, Operation]:
     """Journal a new machine. BadInput, NotVisible, Forbidden, QuotaExceeded, placement.NoRoom."""
     project = _project(actor, new)
@@ -147,6 +149,7 @@ def _fits(image: Image, flavor: Flavor, errors: dict[str, list[str | Promise]]) 
         ]
 
 
+@retried
 @transaction.atomic
 def request_create_again(actor: Actor, vm_id: UUID | str) -> tuple[VirtualMachine, Operation]:
     """Try a failed create again: every step looks first, so what is there already stays."""

@@ -10,6 +10,7 @@ from accounts.access import Verb
 from accounts.actor import Actor
 from accounts.audit import record
 from accounts.refusals import BadInput, InvalidState
+from accounts.retrying import retried
 
 from .. import broadcast
 from ..models import VirtualMachine
@@ -18,6 +19,7 @@ from ..states import DesiredState
 from ..wellformed import check_name, check_text
 
 
+@retried
 @transaction.atomic
 def request_rename(
     actor: Actor, vm_id: UUID | str, *, name: str | None = None, description: str | None = None

@@ -9,6 +9,7 @@ from accounts.access import as_uuid
 from accounts.actor import Actor
 from accounts.audit import record
 from accounts.refusals import BadInput, NotVisible
+from accounts.retrying import retried
 
 from ..models import Node
 from ..wellformed import check_text
@@ -16,6 +17,7 @@ from ..wellformed import check_text
 REASON_AT_MOST = 200
 
 
+@retried
 @transaction.atomic
 def request_cordon(actor: Actor, node_id: UUID | str, reason: str = "") -> Node:
     """Let no new machine be placed on a node; those on it stay as they are. BadInput; NotVisible unless staff."""
@@ -27,6 +29,7 @@ def request_cordon(actor: Actor, node_id: UUID | str, reason: str = "") -> Node:
     return _set(actor, node, cordoned=True, reason=reason)
 
 
+@retried
 @transaction.atomic
 def request_uncordon(actor: Actor, node_id: UUID | str) -> Node:
     """Let new machines be placed on a node again. NotVisible unless staff."""

@@ -11,6 +11,7 @@ from accounts.access import Verb
 from accounts.actor import Actor
 from accounts.audit import record
 from accounts.refusals import InvalidState
+from accounts.retrying import retried
 
 from .. import broadcast
 from ..models import Operation, VirtualMachine, lock_vm
@@ -19,6 +20,7 @@ from ..settling import settle
 from ..states import CANCELLABLE, LIVE, OperationStatus
 
 
+@retried
 @transaction.atomic
 def request_cancel(actor: Actor, operation_id: UUID | str) -> Operation:
     """Cancel an operation: at once while nobody works on it, else at its next step. InvalidState when too late."""

@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.access import Verb
 from accounts.actor import Actor
 from accounts.refusals import BadInput, InvalidState
+from accounts.retrying import retried
 
 from .. import quotas
 from ..models import Flavor, Operation, VirtualMachine
@@ -18,6 +19,7 @@ from .begin import begin
 Answer = tuple[VirtualMachine, Operation]
 
 
+@retried
 @transaction.atomic
 def request_power(actor: Actor, vm_id: UUID | str, kind: str) -> Answer:
     """Journal one of the verbs that need no quota: stop, force_off, reboot, pause, resume."""
@@ -47,6 +49,7 @@ def request_resume(actor: Actor, vm_id: UUID | str) -> Answer:
     return request_power(actor, vm_id, OperationKind.RESUME)
 
 
+@retried
 @transaction.atomic
 def request_start(actor: Actor, vm_id: UUID | str) -> Answer:
     """Journal a start, counted against the running quota of the project and of whoever made the machine."""
@@ -68,6 +71,7 @@ def begin_checked_start(actor: Actor, vm: VirtualMachine) -> Operation:
     return begin(actor, vm, OperationKind.START)
 
 
+@retried
 @transaction.atomic
 def request_resize(actor: Actor, vm_id: UUID | str, flavor_ref: str) -> Answer:
     """Change the flavor of a machine that is off: grows the disk, never shrinks it. The rows change when it is done."""
@@ -113,9 +117,11 @@ def _check_size(vm: VirtualMachine, flavor: Flavor) -> None:
         raise BadInput({"flavor": [_("This image needs more memory than that size has.")]})
 
 
+@retried
 @transaction.atomic
 def request_delete(actor: Actor, vm_id: UUID | str) -> Operation:
     """Begin the end of a machine, whatever it is doing. Asked again, the answer is the same operation."""
     vm = get_vm_for(actor.who, vm_id, Verb.CHANGE, lock=True)
     files = [volume.file_name for volume in vm.volumes.all()] + [f"{vm.domain_uuid}.iso"]
-    return begin(actor, vm, OperationKind.DELETE, files=files)
+    macs = [nic.mac for nic in vm.nics.all()]
+    return begin(actor, vm, OperationKind.DELETE, files=files, macs=macs)  # what the reaper may look for afterwards
