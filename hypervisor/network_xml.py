@@ -70,6 +70,12 @@ def parse_network(text: str) -> NetworkSpec:
     )
 
 
+def dnsmasq_options(text: str) -> list[str]:
+    """The lines that a network's XML adds to dnsmasq's configuration."""
+    options = from_text(text).iterfind(f"{{{DNSMASQ_NAMESPACE}}}options/{{{DNSMASQ_NAMESPACE}}}option")
+    return [option.get("value", "") for option in options]
+
+
 def build_reload(gateway: str) -> str:
     """A DNS entry that means nothing: adding and removing it makes libvirt tell dnsmasq to read its files again."""
     return to_text(element("host", {"ip": gateway}, element("hostname", {}, "reload")))

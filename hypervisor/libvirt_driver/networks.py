@@ -10,7 +10,7 @@ import libvirt
 from hypervisor.dhcp_hosts import DhcpHosts
 from hypervisor.dhcp_release import release_lease
 from hypervisor.errors import AlreadyExists, BadSpec, NotFound
-from hypervisor.network_xml import build_filter, build_network, build_reload, parse_network
+from hypervisor.network_xml import build_filter, build_network, build_reload, dnsmasq_options, parse_network
 from hypervisor.specs import NetworkSpec
 
 from .link import Linked, verb
@@ -39,19 +39,20 @@ class NetworkVerbs(Linked):
 
     def _network_as(self, spec: NetworkSpec) -> Any:
         """The libvirt network, defined as the spec says."""
-        conn = self._conn
-        try:
+        text = build_network(spec)
+        with contextlib.suppress(NotFound):
             network = self._network(spec.name)
-        except NotFound:
-            return conn.networkDefineXMLFlags(build_network(spec), libvirt.VIR_NETWORK_DEFINE_VALIDATE)
-        if _parsed(network) == spec:
-            return network
-        if network.isActive():
-            if network.listAllPorts(0):
+            same = _parsed(network) == spec
+            if same and (self._is_mock or dnsmasq_options(network.XMLDesc(0)) == dnsmasq_options(text)):
+                return network
+            if not network.isActive() or not network.listAllPorts(0):
+                if network.isActive():
+                    network.destroy()
+                network.undefine()
+            elif not same:
                 raise AlreadyExists(f"the network {spec.name} is in use and differs from the spec")
-            network.destroy()
-        network.undefine()
-        return conn.networkDefineXMLFlags(build_network(spec), libvirt.VIR_NETWORK_DEFINE_VALIDATE)
+        # Where only dnsmasq's options differ and cards are in use, they change when the network starts next.
+        return self._conn.networkDefineXMLFlags(text, libvirt.VIR_NETWORK_DEFINE_VALIDATE)
 
     @verb
     def remove_network(self, name: str, filter_name: str) -> None:
