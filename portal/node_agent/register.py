@@ -2,7 +2,6 @@
 
 import ipaddress
 import os
-import pwd
 import uuid
 from pathlib import Path, PurePosixPath
 
@@ -13,7 +12,6 @@ from hypervisor.specs import HostFacts, NetworkSpec, PoolSpec
 from hypervisor.subnets import free_subnet
 from vms.models import Network, Node, StoragePool
 
-QEMU_USERS = ("libvirt-qemu", "qemu")
 PREFIX_LENGTH = 20  # 4,093 machines on one network
 
 
@@ -47,22 +45,17 @@ def _write_node(facts: HostFacts) -> Node:
 
 
 def prepare_folders() -> None:
-    """Make the folders of DATA_DIR: QEMU's user passes through all, and makes its sockets in `sock`."""
+    """Make the folders of DATA_DIR: QEMU's user passes through all and owns none.
+
+    libvirt makes the serial sockets; could QEMU write to `sock`, one that was broken out of could take another's.
+    """
     root = Path(settings.DATA_DIR)
-    for name, mode in (("", 0o711), ("pool", 0o711), ("images", 0o711), ("sock", 0o770)):
+    for name in ("", "pool", "images", "sock"):
         folder = root / name
         folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(mode)
-    account = next((found for name in QEMU_USERS if (found := _account(name))), None)
-    if account and os.geteuid() == 0:
-        os.chown(root / "sock", account.pw_uid, account.pw_gid)
-
-
-def _account(name: str) -> pwd.struct_passwd | None:
-    try:
-        return pwd.getpwnam(name)
-    except KeyError:
-        return None
+        folder.chmod(0o711)
+        if os.geteuid() == 0:
+            os.chown(folder, 0, 0)
 
 
 def ensure_pool(node: Node, hypervisor: Hypervisor) -> StoragePool:

@@ -78,7 +78,7 @@ e2e_portal_runs() { [[ -d $ROOT/var/e2e ]] && in_e2e_installation status >/dev/n
 
 wipe_e2e_portal() {
   [[ -d $ROOT/var/e2e ]] || return 0
-  in_e2e_installation down --wipe --yes
+  in_e2e_installation down --wipe "--yes=$(<"$VAR/e2e/installation_id")"
   rm -rf "$ROOT/var/e2e"
 }
 
@@ -139,6 +139,7 @@ run_all_suites() {
   suite unit "${usual[@]}" tests/unit
   suite portal-sqlite "${usual[@]}" -n 2 tests/portal
   DATABASE_URL=$SLIPWAY_TEST_POSTGRES_URL suite portal-postgresql "${usual[@]}" -n 2 tests/portal
+  suite simulation "${usual[@]}" -n 2 tests/simulation
   suite contract "${usual[@]}" tests/contract
   suite system "${usual[@]}" tests/system
   suite e2e "${usual[@]}" tests/e2e
