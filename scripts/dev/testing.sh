@@ -78,7 +78,8 @@ e2e_portal_runs() { [[ -d $ROOT/var/e2e ]] && in_e2e_installation status >/dev/n
 
 wipe_e2e_portal() {
   [[ -d $ROOT/var/e2e ]] || return 0
-  in_e2e_installation down --wipe "--yes=$(<"$VAR/e2e/installation_id")"
+  local id=$ROOT/var/e2e/installation_id
+  if [[ -s $id ]]; then in_e2e_installation down --wipe "--yes=$(<"$id")"; fi
   rm -rf "$ROOT/var/e2e"
 }
 
