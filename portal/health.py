@@ -6,7 +6,7 @@ from typing import Any
 import redis
 from django.conf import settings
 from django.db import DatabaseError, connection
-from django.db.models import Count, Min
+from django.db.models import Count, Min, Sum
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
@@ -96,6 +96,8 @@ class PortalCollector(Collector):
         yield GaugeMetricFamily(
             "slipway_operations_taken_over", "Operations that needed more than one claim.", taken_over
         )
+        died = Operation.objects.aggregate(n=Sum("takeovers", default=0))["n"]
+        yield GaugeMetricFamily("slipway_lease_takeovers", "Claims of operations whose worker had died.", died)
         live = Operation.objects.filter(status__in=LIVE).count()
         yield GaugeMetricFamily("slipway_operations_live", "Operations that wait or are under way.", live)
         machines = GaugeMetricFamily("slipway_vms", "Machines by what was observed.", labels=["observed_state"])
@@ -109,6 +111,12 @@ class PortalCollector(Collector):
         for node in Node.objects.exclude(synced_at=None):
             lag.add_metric([node.name], (now - node.synced_at).total_seconds() if node.synced_at else 0.0)
         yield lag
+        breaches = GaugeMetricFamily(
+            "slipway_audit_breaches", "Broken invariants that a node's agent saw twice in a row.", labels=["node"]
+        )
+        for name, count in Node.objects.values_list("name", "breaches"):
+            breaches.add_metric([name], count)
+        yield breaches
 
 
 @never_cache

@@ -9,6 +9,7 @@ from django.utils import timezone
 from . import broadcast
 from .following import let_desired_follow
 from .models import Operation, VirtualMachine, lock_vm
+from .rotation import STARTING, cordon_if_failing
 from .states import LIVE, ObservedState, OperationKind, OperationStatus, attention_rank
 
 
@@ -32,6 +33,8 @@ def settle(vm: VirtualMachine, operation: Operation, status: str, code: str) -> 
         setattr(vm, name, value)
     let_desired_follow(vm)
     rank(vm)
+    if status == OperationStatus.FAILED and operation.kind in STARTING:
+        cordon_if_failing(vm.node)
     broadcast.vm_changed(vm)
 
 

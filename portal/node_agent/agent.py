@@ -16,6 +16,7 @@ from accounts.retrying import retried
 from hypervisor import errors
 from hypervisor.api import Hypervisor
 from hypervisor.specs import DomainEvent
+from portal.invariants import evaluate
 from vms import observer, sweeps
 from vms.following import let_desired_follow
 from vms.models import Node, Operation, VirtualMachine, Volume, lock_vm
@@ -30,6 +31,7 @@ RESYNC_SECONDS = 30.0
 RING_SECONDS = 5.0
 RING_OLDER_THAN = timedelta(seconds=2)
 RETRY_SECONDS = 2.0
+AUDIT_EVERY = 4  # comparisons, so every two minutes
 
 
 class Events(Protocol):
@@ -48,6 +50,8 @@ class NodeAgent:
         self._reaper: Reaper | None = None
         self._resync = asyncio.Event()
         self._changed: set[UUID] = set()
+        self._compared = 0
+        self._breaches: set[str] = set()
         self._news = asyncio.Event()
 
     async def run(self) -> None:
@@ -125,6 +129,17 @@ class NodeAgent:
         Node.objects.filter(pk=self.node.pk).update(memory_free_mib=host.memory_free_mib)
         if self._reaper is not None:
             self._reaper.sweep()
+        self._compared += 1
+        if self._compared % AUDIT_EVERY == 0:
+            self._audit(self.node)
+
+    def _audit(self, node: Node) -> None:
+        """Count the broken invariants that were broken last time too: what moves while it is looked at is not."""
+        found = {f"{breach.code} {breach.what}" for breach in evaluate(self.hypervisor)}
+        lasting, self._breaches = found & self._breaches, found
+        for breach in sorted(lasting):
+            log.error("invariant_broken", breach=breach)
+        Node.objects.filter(pk=node.pk).exclude(breaches=len(lasting)).update(breaches=len(lasting))
 
     def disks(self) -> dict[UUID, bool]:
         """Return of each machine whether its disks are in their pools; those in the making or going are left out."""

@@ -40,6 +40,7 @@ class Process:
     generation: int = 0
     alive: bool = True
     stopped_until: float = 0.0
+    counted: bool = False  # do its places count for `kill_at`?
     fibers: list["Fiber"] = field(default_factory=list)
     keeper: LeaseKeeper = field(default_factory=LeaseKeeper)
     memory: dict[str, Any] = field(default_factory=dict)
@@ -71,7 +72,6 @@ class Scheduler:
         self.surprises: list[str] = []
         self.processes: list[Process] = []
         self.kill_at: int | None = None  # a place: the process that reaches it dies there
-        self.doomed: Process | None = None  # dies at the next place that it reaches
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._serial = 0
         self._hub = greenlet.getcurrent()
@@ -102,10 +102,10 @@ class Scheduler:
             return
         if fiber.dead:
             raise Killed
-        self.places += 1
-        if fiber.process is self.doomed or self.places == self.kill_at:
-            self.doomed = None
-            self.kill(fiber.process)
+        if fiber.process.counted:
+            self.places += 1
+            if self.places == self.kill_at:
+                self.kill(fiber.process)
         self.sleep(0.0)
 
     def sleep(self, seconds: float) -> None:

@@ -77,7 +77,7 @@ class Model:
         self.calm = False
         self.names = 0
         self._replace(patch)
-        self.workers = [Process("worker-1"), Process("worker-2")]
+        self.workers = [Process("worker-1", counted=True), Process("worker-2", counted=True)]
         self.agent = Process("agent", self._agent)
         self.beat = Process("beat", self._beat)
         self.web = Process("web")

@@ -44,3 +44,20 @@ def check(seed, *fixtures):
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + SEEDS))
 def test_seed(seed, beginning, scheduler_for, monkeypatch):
     check(seed, beginning, scheduler_for, monkeypatch)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(100_001, 100_001 + NIGHTLY))
+def test_night_seed(seed, beginning, scheduler_for, monkeypatch):
+    check(seed, beginning, scheduler_for, monkeypatch)
+
+
+def test_a_seed_is_the_same_story_again(beginning, scheduler_for, monkeypatch):
+    """Or a failure could not be run again."""
+    stories = []
+    for _time in range(2):
+        with monkeypatch.context() as patch:
+            model, _breaches = simulate(7, beginning, scheduler_for, patch)
+        stories.append([line.partition(":")[0] for line in model.scheduler.trace])
+        assert model.acknowledged
+    assert stories[0] == stories[1]

@@ -25,6 +25,7 @@ class Node(models.Model):
     cordoned = models.BooleanField(_("takes no new machines"), default=False)
     cordon_reason = models.CharField(max_length=200, blank=True)
     hypervisor_ok = models.BooleanField(default=False, help_text="the agent's connection to libvirt stands")
+    breaches = models.PositiveIntegerField(db_default=0, help_text="broken invariants that its agent saw twice")
     synced_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 

@@ -37,6 +37,7 @@ class Operation(models.Model):
     step_times = models.JSONField(default=list, blank=True, help_text="[[step, seconds], ...] of finished steps")
     progress = models.PositiveSmallIntegerField(default=0)
     attempt = models.PositiveIntegerField(default=0)
+    takeovers = models.PositiveIntegerField(db_default=0, help_text="claims whose predecessor had died")
     cancel_requested = models.BooleanField(default=False)
 
     lease_owner = models.CharField(max_length=100, blank=True)

@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
-from django.db.models import Exists, F, OuterRef, Q, Value
+from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
 from django.db.models.functions import Coalesce, Now
 
 from accounts.retrying import retried
@@ -55,6 +55,7 @@ def claim(operation_id: UUID, owner: str) -> Lease | None:
         lease_expires_at=Now() + settings.OPERATION_LEASE,
         fence=F("fence") + 1,
         attempt=F("attempt") + 1,
+        takeovers=F("takeovers") + Case(When(status=OperationStatus.RUNNING, then=1), default=0),
         started_at=Coalesce(F("started_at"), Now()),
         not_before=None,
     )

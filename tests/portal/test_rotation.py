@@ -1,0 +1,109 @@
+"""A node that fails leaves rotation by itself; what is counted about it can be read by machines."""
+
+from datetime import timedelta
+
+import pytest
+from django.db.models.functions import Now
+
+from accounts.models import AuditEntry
+from hypervisor import errors
+from portal.node_agent.agent import AUDIT_EVERY, NodeAgent
+from portal.node_agent.reaper import Reaper
+from vms import services
+from vms.models import Node, Operation
+from vms.operations.leases import claim
+from vms.placement import NoRoom
+from vms.rotation import FAILURES_IN_A_ROW
+
+
+def fail_one(world, number, error=None):
+    world.hypervisor.fail_next("ensure_volume", error or errors.NoSpace("full"))
+    return world.vm(f"v-{number}")
+
+
+def test_a_node_that_fails_five_starts_in_a_row_takes_no_more(world):
+    for number in range(FAILURES_IN_A_ROW):
+        assert not Node.objects.get().cordoned
+        fail_one(world, number)
+    node = Node.objects.get()
+    assert node.cordoned
+    assert "5 starts in a row failed here" in node.cordon_reason
+    [entry] = AuditEntry.objects.filter(action="node.cordon")
+    assert (entry.actor, entry.target_id, entry.data["reason"]) == (None, node.pk, node.cordon_reason)
+    with pytest.raises(NoRoom):
+        world.vm("one-more")
+
+
+def test_one_that_works_in_between_starts_the_count_again(world):
+    for number in range(FAILURES_IN_A_ROW - 1):
+        fail_one(world, number)
+    world.vm("good")
+    fail_one(world, "after")
+    assert not Node.objects.get().cordoned
+
+
+def test_what_guests_and_people_bring_about_is_not_the_nodes_fault(world, settings, monkeypatch):
+    settings.AGENT_WAIT = timedelta(seconds=0.01)
+
+    def silent(*_args, **_kwargs):
+        raise errors.AgentUnavailable("silent")
+
+    monkeypatch.setattr(world.hypervisor, "agent", silent)
+    for number in range(FAILURES_IN_A_ROW + 1):
+        assert world.vm(f"v-{number}").operations.get().error_code == "guest_timeout"
+    assert not Node.objects.get().cordoned
+
+
+def test_whoever_puts_it_back_gets_five_new_tries(world):
+    for number in range(FAILURES_IN_A_ROW):
+        fail_one(world, number)
+    services.request_uncordon(world.actor("admin"), world.node.pk)
+    fail_one(world, "next")
+    assert not Node.objects.get().cordoned
+
+
+def test_takeovers_and_breaches_are_counted_for_metrics(world):
+    vm = world.vm(drain=False)
+    operation = vm.operations.get()
+    claim(operation.pk, "one that dies")
+    Operation.objects.filter(pk=operation.pk).update(lease_expires_at=Now() - timedelta(seconds=1))
+    world.drain()
+    agent = NodeAgent(world.hypervisor, events=None)
+    agent.node, agent._reaper = world.node, Reaper(world.node, world.hypervisor)
+    world.hypervisor.ensure_address(world.network.name, "52:54:00:00:00:01", "10.71.0.99")
+    for _time in range(2 * AUDIT_EVERY):
+        agent.resync()
+    text = world.api("admin").get("/metrics").content.decode()
+    assert "slipway_lease_takeovers 1.0" in text
+    assert 'slipway_audit_breaches{node="node-1"} 1.0' in text
+    world.hypervisor.remove_address(world.network.name, "52:54:00:00:00:01")
+    for _time in range(AUDIT_EVERY):
+        agent.resync()
+    assert Node.objects.get().breaches == 0
+
+
+def test_a_step_that_this_version_does_not_know_is_left_to_a_newer_worker_F25(world):
+    vm = world.vm(drain=False)
+    operation = vm.operations.get()
+    Operation.objects.filter(pk=operation.pk).update(step="of_tomorrow")
+    from vms.operations import runner
+
+    runner.run(operation.pk, world.hypervisor)
+    operation.refresh_from_db()
+    assert (operation.status, operation.step, operation.lease_owner) == ("pending", "of_tomorrow", "")
+    assert operation.not_before is not None
+    assert world.hypervisor.domain(vm.domain_uuid) is None
+    Operation.objects.filter(pk=operation.pk).update(step="")
+    world.drain()
+
+
+def test_a_defect_of_ours_ends_with_a_reason_and_stops_nothing_else(world, monkeypatch):
+    from vms.operations import runner
+
+    def broken(_context):
+        raise KeyError("a defect")
+
+    monkeypatch.setitem(runner.HANDLERS, "disk", broken)
+    operation = world.vm().operations.get()
+    assert (operation.status, operation.error_code) == ("failed", "hypervisor_error")
+    assert "KeyError" in operation.staff_detail
