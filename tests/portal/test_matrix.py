@@ -205,3 +205,11 @@ def test_the_api_takes_no_session_without_its_csrf_token_a22(world, name):
         if called == name and method != "GET":
             response = client.call(method, url.removeprefix("/api/v1/"), {})
             assert (response.status_code, response.json()["code"]) == (403, "csrf")
+
+
+@pytest.mark.parametrize("name", sorted({line.name for line in LINES if not line.name.startswith("api:")}))
+def test_no_page_takes_a_post_without_its_csrf_token_a22(world, name):
+    [line, *_rest] = [line for line in LINES if line.name == name]
+    url = reverse(name, kwargs={key: uuid4() if key in IDS else what for key, what in line.things.items()})
+    for role in ("", "admin"):
+        assert world.browser(role, enforce_csrf_checks=True).post(url, {}).status_code == 403
