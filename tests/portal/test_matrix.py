@@ -196,6 +196,13 @@ def test_what_acts_does_not_act_on_get(stage, line):
             assert everything(stage) == before
 
 
+@pytest.mark.parametrize("name", ["vms:bulk", "vms:power"])
+def test_a_verb_that_is_none_is_nowhere(stage, name):
+    vm = machine(stage, "running")
+    things = {"verb": "explode"} | ({"vm_id": vm.pk} if name == "vms:power" else {})
+    assert stage.browser("alice").post(reverse(name, kwargs=things), {"vm": str(vm.pk)}).status_code == 404
+
+
 @pytest.mark.parametrize("name", sorted({name for _method, name in calls_of_the_api()}))
 def test_the_api_takes_no_session_without_its_csrf_token_a22(world, name):
     [line, *_rest] = [line for line in LINES if line.name == name]

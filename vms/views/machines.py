@@ -4,7 +4,7 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext_lazy, ngettext
@@ -97,6 +97,8 @@ def _selected(request: HttpRequest) -> list[UUID]:
 @act
 def bulk(request: HttpRequest, verb: str) -> HttpResponseBase:
     """Start, stop or delete what is selected; each is its own request, refusals are counted and said."""
+    if verb not in BULK:
+        raise Http404
     chosen = _selected(request)
     done, refusals = 0, []
     for vm_id in chosen:
