@@ -8,8 +8,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from imagebuild import debian12, micro
-from imagebuild.steps import BuildError, run
+from . import debian12, micro
+from .steps import BuildError, run
 
 GUESTS = Path(__file__).resolve().parent.parent
 IMAGES = {"debian-12": debian12.build, "micro": micro.build}
@@ -21,7 +21,7 @@ def main() -> int:
     arguments = _arguments()
     out: Path = arguments.out.absolute()
     stamp = out.with_name(out.name + ".inputs")
-    inputs = _inputs()
+    inputs = _inputs(arguments.name)
     if out.exists() and stamp.exists() and stamp.read_text() == inputs and not arguments.force:
         print(f"{out} is up to date ({out.stat().st_size / MIB:.0f} MiB); --force builds it again.")
         return 0
@@ -54,12 +54,14 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _inputs() -> str:
-    """A digest of everything that the image is made from in this repository (packages come on top: see --force)."""
+def _inputs(name: str) -> str:
+    """A digest of everything in this repository that the image is made from (packages come on top: see --force)."""
     digest = hashlib.sha256()
+    others = {other for other in IMAGES if other != name}
     for file in sorted(GUESTS.rglob("*")):
-        if file.is_file() and "__pycache__" not in file.parts:
-            digest.update(f"{file.relative_to(GUESTS)}\0{file.stat().st_mode & 0o111}\0".encode())
+        path = file.relative_to(GUESTS)
+        if file.is_file() and path.parts[0] not in others and "__pycache__" not in path.parts:
+            digest.update(f"{path}\0{file.stat().st_mode & 0o111}\0".encode())
             digest.update(file.read_bytes() + b"\0")
     return digest.hexdigest() + "\n"
 

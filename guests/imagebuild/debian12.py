@@ -5,10 +5,10 @@ import shutil
 import uuid
 from pathlib import Path
 
-from imagebuild.disk import convert, write_disk
-from imagebuild.ident import install_listener
-from imagebuild.packages import CODENAME, debian_sources
-from imagebuild.steps import BuildError, lines, run, step
+from .disk import convert, write_disk
+from .ident import install_listener
+from .packages import CODENAME, debian_sources
+from .steps import BuildError, lines, run, step
 
 FILES = Path(__file__).resolve().parent.parent / "debian-12"
 SIZE_MIB = 1536

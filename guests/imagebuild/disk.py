@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from imagebuild.steps import BuildError, run
+from .steps import BuildError, run
 
 SECTOR_BYTES = 512
 PARTITION_START_SECTORS = 2048

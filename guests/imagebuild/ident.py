@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from imagebuild.steps import run
+from .steps import run
 
 SOURCES = Path(__file__).resolve().parent.parent / "ident"
 FLAGS = ("-std=gnu11", "-O2", "-static", "-s", "-Wall", "-Wextra", "-Wconversion", "-Werror")

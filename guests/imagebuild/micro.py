@@ -6,10 +6,10 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from imagebuild.disk import convert, write_disk
-from imagebuild.ident import install_listener
-from imagebuild.packages import download, kernel_package, unpack
-from imagebuild.steps import BuildError, lines, run, step
+from .disk import convert, write_disk
+from .ident import install_listener
+from .packages import download, kernel_package, unpack
+from .steps import BuildError, lines, run, step
 
 FILES = Path(__file__).resolve().parent.parent / "micro"
 SIZE_MIB = 512

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagebuild.steps import BuildError, run
+from .steps import BuildError, run
 
 CODENAME = "bookworm"
 KERNEL_META = "linux-image-cloud-amd64"
