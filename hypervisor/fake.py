@@ -6,6 +6,7 @@ answer. With a path, several processes share one fake host through that file, un
 
 import io
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -248,6 +249,7 @@ class FakeHypervisor(FakeControls):
     # --- inside -----------------------------------------------------------------------------------------------
     @contextmanager
     def _call(self, verb: str) -> Iterator[FakeHost]:
+        time.sleep(self._host.slow_seconds)  # as last read from the file, where there is one
         with self._open() as host:
             if host.away:
                 raise errors.Unavailable("the host is away")

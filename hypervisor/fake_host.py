@@ -61,6 +61,7 @@ class FakeHost:
     deaf: set[UUID] = field(default_factory=set)  # guests that ignore ACPI
     mute: set[UUID] = field(default_factory=set)  # guests whose agent never answers
     calls: list[str] = field(default_factory=list)
+    slow_seconds: float = 0.0  # what each call takes, so that there is something to interrupt
 
     def domain(self, uuid: UUID) -> FakeDomain:
         """The domain; NotFound when there is none."""
@@ -100,6 +101,11 @@ class FakeControls:
         """Make every call raise Unavailable, or answer again."""
         with self._open() as host:
             host.away = away
+
+    def set_slow(self, seconds: float) -> None:
+        """Make every call take so long before it does anything."""
+        with self._open() as host:
+            host.slow_seconds = seconds
 
     def set_deaf(self, uuid: UUID, deaf: bool = True) -> None:
         """Make the guest ignore shutdown and reboot requests."""

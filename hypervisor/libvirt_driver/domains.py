@@ -120,7 +120,6 @@ class DomainVerbs(Linked):
         Raises AlreadyExists when the name belongs to another domain, WrongState when it is active and differs,
         BadSpec when libvirt refuses the XML or makes another domain of it, which is then undefined again.
         """
-        conn = self._conn
         text = build_domain(spec)
         before = self._existing(spec)
         if before is not None and before.isPersistent() and not _differences(spec, text, before):
@@ -129,7 +128,7 @@ class DomainVerbs(Linked):
             raise WrongState(f"{spec.name} is active and differs from the spec")
         if before is not None and before.name() != spec.name:
             before.rename(spec.name, 0)
-        domain = conn.defineXMLFlags(text, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+        domain = self._conn.defineXMLFlags(text, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
         self._tags.forget(spec.uuid)
         differences = _differences(spec, text, domain)
         if differences:
@@ -138,9 +137,9 @@ class DomainVerbs(Linked):
             raise BadSpec(f"libvirt made another domain of it: {differences}")
 
     def _existing(self, spec: DomainSpec) -> Any | None:
-        conn = self._conn
-        for other in conn.listAllDomains(0):
-            if other.name() == spec.name and UUID(bytes=other.UUID()) != spec.uuid:
+        """The domain with the spec's UUID, if there is one; AlreadyExists when another has its name."""
+        with contextlib.suppress(libvirt.libvirtError):
+            if UUID(bytes=self._conn.lookupByName(spec.name).UUID()) != spec.uuid:
                 raise AlreadyExists(f"the name {spec.name} belongs to another domain")
         try:
             return self._lookup(spec.uuid)
