@@ -1,0 +1,146 @@
+"""Stands for the web process of a fault test: a line of JSON in, a line of JSON out. Started by `installation.py`.
+
+Each command is a method of `Driver`; what it raises comes back as {"error": ...}.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
+
+import django
+
+django.setup()
+
+from django.conf import settings  # noqa: E402 - apps must be loaded first
+from django.core.management import call_command  # noqa: E402
+from django.db import close_old_connections  # noqa: E402
+from django.utils import timezone  # noqa: E402
+
+from accounts.actor import Actor  # noqa: E402
+from accounts.models import QuotaLimit, User  # noqa: E402
+from accounts.services import issue_token  # noqa: E402
+from hypervisor.factory import open_hypervisor  # noqa: E402
+from hypervisor.fake import FakeHypervisor  # noqa: E402
+from portal.invariants import evaluate  # noqa: E402
+from tests.portal.world import ApiClient, make_world  # noqa: E402
+from vms import dispatch, following, services  # noqa: E402
+from vms.models import Node, Operation, VirtualMachine  # noqa: E402
+from vms.states import LIVE, DesiredState  # noqa: E402
+
+
+class Driver:
+    """Commands by name; arguments and answers are JSON."""
+
+    def __init__(self) -> None:
+        self.hypervisor = open_hypervisor(settings.LIBVIRT_URI)
+        self.client: ApiClient | None = None
+
+    def prepare(self) -> None:
+        call_command("migrate", verbosity=0)
+        settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+        make_world()
+        QuotaLimit.objects.all().delete()
+        settings.PERSONAL_QUOTA.clear()
+        Node.objects.update(synced_at=None)
+
+    def actor(self) -> Actor:
+        return Actor(user=User.objects.get(username="alice"), via="test")
+
+    def synced(self) -> bool:
+        node = Node.objects.filter(name=settings.NODE_NAME).first()
+        return bool(node and node.synced_at)
+
+    def slow(self, seconds: float) -> None:
+        self.fake().set_slow(seconds)
+
+    def create(self, name: str) -> str:
+        new = services.NewVm(name=name, image="micro", flavor="nano", project="harbor")
+        return str(services.request_create(self.actor(), new)[1].pk)
+
+    def ask(self, verb: str, name: str) -> str:
+        vm = VirtualMachine.objects.exclude(desired_state=DesiredState.DELETED).get(name=name)
+        answer = getattr(services, f"request_{verb}")(self.actor(), vm.pk)
+        return str((answer[1] if isinstance(answer, tuple) else answer).pk)
+
+    def ring(self, operation: str, times: int) -> None:
+        queue = Operation.objects.get(pk=operation).node.queue
+        for _time in range(times):
+            dispatch._send(operation, queue)
+
+    def post(self, path: str, body: Any, key: str) -> list[Any]:
+        """Call the API with an Idempotency-Key; returns [status, body]."""
+        if self.client is None:
+            self.client = ApiClient(issue_token(self.actor(), "test")[1], SERVER_NAME="localhost")
+            self.client.raise_request_exception = False
+        answer = self.client.call("POST", path, body, headers={"Idempotency-Key": key})
+        return [answer.status_code, answer.json() if answer.status_code < 500 else None]
+
+    def operations(self) -> list[list[Any]]:
+        """[[id, kind, status, error_code, attempt, takeovers, seconds], ...], the oldest first."""
+        rows = Operation.objects.order_by("created_at")
+        return [
+            [
+                str(op.pk), op.kind, op.status, op.error_code, op.attempt, op.takeovers,
+                ((op.finished_at or timezone.now()) - op.created_at).total_seconds(),
+            ]
+            for op in rows
+        ]  # fmt: skip
+
+    def live(self) -> int:
+        return Operation.objects.filter(status__in=LIVE).count()
+
+    def held(self) -> int:
+        return Operation.objects.exclude(lease_owner="").count()
+
+    def boots(self) -> dict[str, int]:
+        return {domain.spec.name: domain.boots for domain in self._host().domains.values()}
+
+    def fake(self) -> FakeHypervisor:
+        assert isinstance(self.hypervisor, FakeHypervisor)
+        return self.hypervisor
+
+    def _host(self) -> Any:
+        assert self.fake().calls is not None  # reads the file
+        return self.fake()._host
+
+    def machines(self) -> dict[str, list[str]]:
+        """{name: [domain uuid, desired, observed, reason]}."""
+        rows = VirtualMachine.objects.order_by("created_at")
+        return {vm.name: [str(vm.domain_uuid), vm.desired_state, vm.observed_state, vm.observed_reason] for vm in rows}
+
+    def node(self) -> list[Any]:
+        """[is libvirt there, seconds since the last comparison]."""
+        node = Node.objects.get(name=settings.NODE_NAME)
+        return [node.hypervisor_ok, (timezone.now() - node.synced_at).total_seconds() if node.synced_at else None]
+
+    def breaches(self) -> list[str]:
+        found = [f"{breach.code} {breach.what}" for breach in evaluate(self.hypervisor)]
+        rows = VirtualMachine.objects.exclude(desired_state=DesiredState.DELETED)
+        return found + [
+            f"{vm.name} is wished {vm.desired_state} and seen {vm.observed_state}"
+            for vm in rows
+            if vm.desired_state != following._FOLLOWS[vm.observed_state]
+        ]
+
+
+def main() -> None:
+    driver = Driver()
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - logs must not be mistaken for answers
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        command, arguments = json.loads(line)
+        close_old_connections()
+        try:
+            answer = {"answer": getattr(driver, command)(*arguments)}
+        except Exception as error:  # noqa: BLE001 - the test decides what it means
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        answers.write(json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""F2, F3, F4, F13 on real processes: worker, Redis, PostgreSQL die, hang, forget; nothing acknowledged is lost."""
+
+import random
+import signal
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+
+from tests.faults.installation import Refused, installation
+
+pytestmark = pytest.mark.timeout(600)
+CALL_SECONDS = 0.15  # of the fake hypervisor: a create takes some two seconds
+REPAIRED_SECONDS = 30.0
+
+
+@pytest.fixture
+def portal(tmp_path_factory):
+    with installation(tmp_path_factory.mktemp("p")) as made:
+        made("slow", CALL_SECONDS)
+        yield made
+
+
+def statuses(operations):
+    return [(kind, status) for _id, kind, status, *_rest in operations]
+
+
+def test_a_killed_worker_is_taken_over_within_30_seconds_F2(portal):
+    chance = random.Random(1)
+    for number in range(4):
+        portal("create", f"v-{number}")
+        portal.wait(lambda: portal("held"), 60, "a worker has begun")
+        time.sleep(chance.uniform(0, 1.5))  # when it dies is chance: that is the fault
+        portal.kill("worker")
+        portal.start("worker")
+        began = time.monotonic()
+        portal.wait(lambda: portal("live") == 0, 120, "the operation has ended")
+        assert time.monotonic() - began < REPAIRED_SECONDS + 30  # a worker's start on a busy machine on top
+    operations = portal.settled()
+    assert statuses(operations) == [("create", "succeeded")] * 4
+    assert any(takeovers for *_row, takeovers, _seconds in operations)
+    assert set(portal("boots").values()) == {1}
+
+
+def test_sixteen_deliveries_and_a_late_one_have_one_effect_F3(portal):
+    operation = portal("create", "v-1")
+    portal("ring", operation, 16)
+    portal.wait(lambda: portal("live") == 0, 60, "the create has ended")
+    portal("ring", operation, 4)
+    stop = portal("ask", "stop", "v-1")
+    portal("ring", operation, 4)
+    portal("ring", stop, 4)
+    assert [(kind, status, attempt) for _id, kind, status, _code, attempt, *_rest in portal.settled()] == [
+        ("create", "succeeded", 1),
+        ("stop", "succeeded", 1),
+    ]
+    assert set(portal("boots").values()) == {1}
+
+
+def test_redis_forgets_everything_F4(portal):
+    for number in range(6):
+        portal("create", f"v-{number}")
+        portal.redis("flushall")
+    assert statuses(portal.settled()) == [("create", "succeeded")] * 6
+
+
+def test_redis_dies_and_comes_back_F4(portal):
+    portal.kill("redis")
+    asked = time.monotonic()
+    for number in range(3):
+        portal("create", f"v-{number}")  # acknowledged without it
+    assert time.monotonic() - asked < 20
+    assert portal("live") == 3
+    portal.start("redis")
+    assert statuses(portal.settled()) == [("create", "succeeded")] * 3
+
+
+def test_redis_stands_still_F4_F11(portal):
+    portal.signal("redis", signal.SIGSTOP)
+    for number in range(3):
+        portal("create", f"v-{number}")
+    portal.signal("redis", signal.SIGCONT)
+    assert statuses(portal.settled()) == [("create", "succeeded")] * 3
+
+
+def test_redis_is_full_F4(portal):
+    portal.redis("config", "set", "maxmemory", "1")
+    portal("create", "v-1")
+    portal.redis("config", "set", "maxmemory", "0")
+    assert statuses(portal.settled()) == [("create", "succeeded")]
+
+
+def test_agent_and_beat_die_too_and_the_bells_with_them_F2(portal):
+    for name in ("agent", "beat", "worker"):
+        portal.kill(name)
+    portal.redis("flushall")
+    portal("create", "v-1")
+    for name in ("worker", "agent"):
+        portal.start(name)
+    assert statuses(portal.settled(120)) == [("create", "succeeded")]
+
+
+def test_postgresql_dies_at_commit_and_the_key_gives_the_same_answer_F13(tmp_path_factory):
+    """Killed a few milliseconds into a request: whether it was committed is unknown, until the client asks again."""
+    chance = random.Random(13)
+    with installation(tmp_path_factory.mktemp("p"), postgres=True) as portal:
+        assert portal("post", "vms", _new("warm"), "warm")[0] == 202
+        answers = {}
+        for number in range(8):
+            killer = threading.Timer(chance.uniform(0.005, 0.12), portal.postgres.kill)
+            killer.start()
+            with suppress(Refused):
+                portal("post", "vms", _new(f"v-{number}"), f"key-{number}")
+            killer.join()
+            portal.postgres.start()
+            answers[number] = portal.wait(lambda n=number: _asked_again(portal, n), 90, "the retry is answered")
+        assert len(set(answers.values())) == 8
+        operations = portal.settled(180)
+        assert statuses(operations) == [("create", "succeeded")] * 9
+        assert set(answers.values()) < {operation_id for operation_id, *_rest in operations}
+
+
+def _new(name):
+    return {"name": name, "image": "micro", "flavor": "nano", "project": "harbor"}
+
+
+def _asked_again(portal, number):
+    """Return the operation's id, or "" while the database is away or the first call still holds the key."""
+    try:
+        status, body = portal("post", "vms", _new(f"v-{number}"), f"key-{number}")
+    except Refused:
+        return ""
+    if status == 202:
+        return body["operation"]["id"]
+    assert status in (409, 500, 503), (status, body)
+    return ""
