@@ -13,7 +13,7 @@ from accounts.retrying import retried
 from hypervisor.api import Hypervisor
 from hypervisor.specs import DomainFacts, DomainState
 
-from . import broadcast
+from . import broadcast, sampling
 from .models import Node, VirtualMachine, lock_vm
 from .settling import rank
 from .states import ObservedState
@@ -78,11 +78,13 @@ def observe(vm_id: UUID, facts: DomainFacts | None, storage_missing: bool | None
 def sync(node: Node, hypervisor: Hypervisor, disks: Mapping[UUID, bool] | None = None) -> list[UUID]:
     """Compare all domains of a node with its machines; returns the ids of those that changed.
 
-    One bulk call and one query, whatever their number; a row that differs is read again by itself before it is
-    written, because the bulk answer may be older than an operation that just ended. `disks` says of each machine
-    whose disk was looked for whether it was there; what is known of the others' disks stays.
+    One bulk call (which also says what the machines use) and a constant number of queries, whatever their number. A
+    row that differs is read again by itself before it is written, because the bulk answer may be older than an
+    operation that just ended. `disks` says of each machine whose disk was looked for whether it was there; what is
+    known of the others' disks stays.
     """
     facts = {found.uuid: found for found in hypervisor.domains(settings.INSTALLATION_ID)}
+    sampling.store(node, facts.values())
     there = disks or {}
     changed = []
     rows = VirtualMachine.objects.filter(node=node).values_list(

@@ -45,7 +45,7 @@ RANK_FILTERS: dict[str, tuple[int, int]] = {
 
 def with_details(rows: QuerySet[VirtualMachine]) -> QuerySet[VirtualMachine]:
     """Add what a row or page shows: a constant number of queries for any number of machines."""
-    return rows.select_related("node", "image", "flavor", "project", "created_by").prefetch_related(
+    return rows.select_related("node", "image", "flavor", "project", "created_by", "sample").prefetch_related(
         Prefetch("operations", Operation.objects.filter(status__in=LIVE).order_by("created_at"), "live_operations"),
         Prefetch("nics", Nic.objects.order_by("address")),
     )

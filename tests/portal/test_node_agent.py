@@ -121,7 +121,7 @@ def test_a_row_is_written_only_when_something_changed(world, agent, django_asser
     for number in range(5):
         world.vm(f"v-{number}")
     versions = list(VirtualMachine.objects.values_list("version", flat=True))
-    with django_assert_num_queries(2):  # the rows, and the node's time
+    with django_assert_num_queries(3):  # the samples, the rows, and the node's time
         assert observer.sync(world.node, world.hypervisor) == []
     assert list(VirtualMachine.objects.values_list("version", flat=True)) == versions
 

@@ -96,6 +96,16 @@ class Operation(BaseModel):
     vm: OperationVm
 
 
+class Load(BaseModel):
+    """What a running machine used between the last two samples; null where that is not known."""
+
+    at: datetime
+    cpu_percent: float | None = Field(description="Of all its processors together: 100 is all of them busy.")
+    memory_used_mib: int | None
+    disk_bytes_per_second: int | None
+    net_bytes_per_second: int | None
+
+
 class Vm(BaseModel):
     """`status` is what a person sees; `observed_state` is what the node saw, and was still so at `observed_at`."""
 
@@ -117,6 +127,7 @@ class Vm(BaseModel):
     project: Named
     ip_addresses: list[str]
     operation: Operation | None = Field(description="The one under way.")
+    load: Load | None = Field(description="Sampled every 30 s while it runs.")
     created_by: User
     created_at: datetime
     version: int = Field(description="Grows with every change; events carry it.")

@@ -9,6 +9,7 @@ from django.utils import timezone
 from accounts.models import ApiToken, AuditEntry, Membership, Role, User
 
 from ..models import Flavor, Image, Node, Operation, VirtualMachine
+from ..models.sample import last_sample
 from ..states import DesiredState, ObservedState, OperationKind, OperationStatus, Status, display_status, is_away
 from . import shapes
 
@@ -46,9 +47,24 @@ def vm(row: VirtualMachine, now: datetime | None = None) -> shapes.Vm:
         project=named(row.project),
         ip_addresses=[nic.address for nic in row.nics.all()],
         operation=operation(live) if live else None,
+        load=load(row),
         created_by=user(row.created_by),
         created_at=row.created_at,
         version=row.version,
+    )
+
+
+def load(row: VirtualMachine) -> shapes.Load | None:
+    """Show what a machine uses, if it was sampled."""
+    sample = last_sample(row)
+    if sample is None:
+        return None
+    return shapes.Load(
+        at=sample.at,
+        cpu_percent=sample.cpu_percent,
+        memory_used_mib=sample.memory_used_mib,
+        disk_bytes_per_second=sample.disk_bytes_per_second,
+        net_bytes_per_second=sample.net_bytes_per_second,
     )
 
 

@@ -5,6 +5,7 @@ from .console import ConsoleSession, ConsoleTicket
 from .idempotency import IdempotencyRecord
 from .node import Network, Node, StoragePool
 from .operation import Operation
+from .sample import Sample
 from .vm import Nic, VirtualMachine, Volume, lock_vm
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Nic",
     "Node",
     "Operation",
+    "Sample",
     "StoragePool",
     "VirtualMachine",
     "Volume",

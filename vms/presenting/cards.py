@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from accounts.access import Verb, allows
 
 from ..models import Operation, VirtualMachine
+from ..models.sample import last_sample
 from ..states import OperationKind, Status, display_status, may_begin
 from . import amounts
 from .operations import OperationCard
@@ -34,6 +35,20 @@ class VmCard:
     role: str | None
     is_staff: bool
     now: datetime
+
+    @property
+    def cpu_load(self) -> str:
+        """What its processors do, such as 3.1 %; "" where it does not run or was not sampled twice."""
+        sample = last_sample(self.vm) if self.status == Status.RUNNING else None
+        if sample is None or sample.cpu_percent is None:
+            return ""
+        return f"{amounts.figure(sample.cpu_percent)}{amounts.NBSP}%"
+
+    @property
+    def memory_load(self) -> str:
+        """How much of its memory the guest uses; "" where the guest does not tell."""
+        sample = last_sample(self.vm) if self.status == Status.RUNNING else None
+        return amounts.mib(sample.memory_used_mib) if sample and sample.memory_used_mib else ""
 
     @property
     def _display(self) -> tuple[str, str]:
