@@ -180,15 +180,22 @@ class Postgres:
 
     def start(self) -> None:
         """Start it; a backend that is still dying keeps the memory that the new one wants."""
-        wait_for(self._try_to_start, 60, "PostgreSQL has started again")
+        try:
+            wait_for(self._try_to_start, 60, "PostgreSQL has started again")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{(self.home / 'socket/log').read_text()[-2000:]}") from None
+
+    def _answers(self) -> bool:
+        words = ["psql", "-q", "-h", str(self.home / "socket"), "-U", "slipway", "postgres", "-c", "select 1"]
+        return subprocess.run(words, check=False, capture_output=True, timeout=30).returncode == 0
 
     def _try_to_start(self) -> bool:
         options = f"-c listen_addresses='' -c unix_socket_directories='{self.home / 'socket'}' -c max_connections=100"
         log = str(self.home / "socket/log")
         try:
-            self._run("pg_ctl", "-D", str(self.home / "data"), "-w", "-t", "60", "-l", log, "-o", options, "start")
-        except subprocess.CalledProcessError:
-            return False
+            self._run("pg_ctl", "-D", str(self.home / "data"), "-w", "-t", "40", "-l", log, "-o", options, "start")
+        except subprocess.CalledProcessError:  # also when it has come up while pg_ctl gave up
+            return self._answers()
         return True
 
     def kill(self) -> None:

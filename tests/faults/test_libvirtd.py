@@ -21,6 +21,8 @@ def home():
     folder = Path(tempfile.mkdtemp(prefix="sw-", dir="/tmp"))  # short: sockets have 107 bytes; open to QEMU's user
     folder.chmod(0o711)
     (folder / "data/images").mkdir(parents=True)
+    if not (ROOT / "var/cache/images/micro.qcow2").exists():
+        pytest.fail("the image micro is missing: run ./dev image micro")
     shutil.copy(ROOT / "var/cache/images/micro.qcow2", folder / "data/images")
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
