@@ -11,7 +11,8 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.faults.installation import Installation, Refused
@@ -138,6 +139,13 @@ def tell(soak: Soak) -> bool:
     return verdict("lasting breaches of invariants", len(soak.breaches), 0) and good
 
 
+@contextmanager
+def _passable(home: str) -> Iterator[None]:
+    """Let PostgreSQL's user through."""
+    Path(home).chmod(0o711)
+    yield
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=20)
@@ -147,6 +155,7 @@ def main() -> int:
     asked = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="slipway-soak.") as home,
+        _passable(home),
         Installation(Path(home), asked.postgresql) as portal,
     ):
         portal("slow", CALL_SECONDS)

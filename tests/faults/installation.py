@@ -168,9 +168,6 @@ class Postgres:
             folder.mkdir(exist_ok=True)
             shutil.chown(folder, "postgres", "postgres")
         (self.home / "data").chmod(0o700)
-        for parent in self.home.parents:  # the server's user passes through
-            if parent.stat().st_uid == 0 and parent != Path("/") and not parent.stat().st_mode & 1:
-                parent.chmod(parent.stat().st_mode | 0o011)
         self._run("initdb", "-D", str(self.home / "data"), "-U", "slipway", "-A", "trust", "-E", "UTF8", "--no-locale")
         self.start()
         subprocess.run(

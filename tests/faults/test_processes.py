@@ -2,9 +2,11 @@
 
 import random
 import signal
+import tempfile
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,14 @@ def portal(tmp_path_factory):
     with installation(tmp_path_factory.mktemp("p")) as made:
         made("slow", CALL_SECONDS)
         yield made
+
+
+@pytest.fixture
+def open_home():
+    """A folder that the server's user may pass through: every pytest that starts shuts its own to others."""
+    with tempfile.TemporaryDirectory(prefix="sw-", dir="/tmp") as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
 
 
 def statuses(operations):
@@ -101,10 +111,10 @@ def test_agent_and_beat_die_too_and_the_bells_with_them_F2(portal):
     assert statuses(portal.settled(120)) == [("create", "succeeded")]
 
 
-def test_postgresql_dies_at_commit_and_the_key_gives_the_same_answer_F13(tmp_path_factory):
+def test_postgresql_dies_at_commit_and_the_key_gives_the_same_answer_F13(open_home):
     """Killed a few milliseconds into a request: whether it was committed is unknown, until the client asks again."""
     chance = random.Random(13)
-    with installation(tmp_path_factory.mktemp("p"), postgres=True) as portal:
+    with installation(open_home, postgres=True) as portal:
         assert portal("post", "vms", _new("warm"), "warm")[0] == 202
         answers = {}
         for number in range(8):
