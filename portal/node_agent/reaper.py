@@ -14,7 +14,6 @@ from django.db.models import QuerySet
 
 from hypervisor import errors
 from hypervisor.api import Hypervisor
-from hypervisor.specs import DomainState
 from vms.models import Node, Operation, VirtualMachine
 from vms.states import LIVE, OperationKind, OperationStatus
 
@@ -42,9 +41,7 @@ class Reaper:
         found: dict[str, Remains] = {}
         for facts in self.hypervisor.domains(settings.INSTALLATION_ID):
             if facts.uuid not in known and facts.owner and self._journaled(facts.owner.vm_id):
-                found[f"domain {facts.uuid}"] = Remains(
-                    domain=facts.uuid, active=facts.state is not DomainState.STOPPED
-                )
+                found[f"domain {facts.uuid}"] = Remains(domain=facts.uuid, active=facts.active)
         files = self._deleted_files()
         for pool in self.node.pools.all():
             present = {volume.name for volume in self.hypervisor.volumes(pool.name)}

@@ -90,6 +90,8 @@ def ensure_network(node: Node, hypervisor: Hypervisor) -> Network:
             },
         )
     hypervisor.ensure_network(network_spec(network))
+    for mac, address in network.nics.values_list("mac", "address"):  # heals a folder that was lost
+        hypervisor.ensure_address(network.name, mac, address)
     return network
 
 
