@@ -4,6 +4,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -57,18 +58,23 @@ class Bare:
             file.unlink()
         self.folder.rmdir()
 
-    def create(self) -> tuple[libvirt.virDomain, float]:
-        """Disk, seed, define, start, wait for the agent; return the domain and the seconds it took."""
-        began = time.monotonic()
+    def create(self) -> tuple[libvirt.virDomain, dict[str, float]]:
+        """Disk, seed, define, start, wait for the agent; return the domain and the seconds that each took."""
+        times = {"began": time.monotonic()}
         domain_uuid = uuid.uuid4()
         disk, seed = self.folder / f"{domain_uuid}.qcow2", self.folder / f"{domain_uuid}.iso"
         self.pool.createXML(self._volume(disk.name))
+        times["disk"] = time.monotonic()
         seed.write_bytes(build_seed(SeedSpec(instance_id=domain_uuid, hostname="bench")))
         seed.chmod(0o644)
+        times["seed"] = time.monotonic()
         domain = self.connection.defineXML(self._definition(domain_uuid, disk, seed))
+        times["domain"] = time.monotonic()
         domain.create()
+        times["running"] = time.monotonic()
         await_agent(lambda: domain)
-        return domain, time.monotonic() - began
+        times["agent"] = time.monotonic()
+        return domain, {step: times[step] - times[before] for before, step in pairwise(times)}
 
     def remove(self, domain: libvirt.virDomain) -> None:
         """Force it off, forget it, delete its files."""
