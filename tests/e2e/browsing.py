@@ -15,6 +15,18 @@ AXE = Axe()
 AXE_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 HARMFUL = ("serious", "critical")
 REFUSED_FORM = re.compile(r"^error: Failed to load resource: .* status of 422 ")  # it is shown again, with reasons
+# how many pixels of the screen are lit, in the console's page
+LIT = """() => {
+  const canvas = document.querySelector("#pane-vnc canvas");
+  if (!canvas?.width) return 0;
+  const copy = Object.assign(document.createElement("canvas"), { width: canvas.width, height: canvas.height });
+  const paper = copy.getContext("2d", { willReadFrequently: true });
+  paper.drawImage(canvas, 0, 0);
+  const { data } = paper.getImageData(0, 0, canvas.width, canvas.height);
+  let lit = 0;
+  for (let i = 0; i < data.length; i += 4) lit += data[i] + data[i + 1] + data[i + 2] > 150;
+  return lit;
+}"""
 
 expect.set_options(timeout=PATIENCE_MS)
 

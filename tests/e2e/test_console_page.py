@@ -9,8 +9,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.browsing import harm, until
-from tests.e2e.test_first_machine import LIT
+from tests.e2e.browsing import LIT, harm, until
 
 LOST = 4999  # a code that means nothing to the page, as 1006 and 1012 do, which no page may close with
 # keeps the sockets to the gateway within reach; `refuse` closes the next ones as soon as they are open
