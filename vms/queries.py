@@ -149,7 +149,7 @@ def list_vms_for(
         bound = Q(attention_rank__lte=rank) if backwards else Q(attention_rank__gte=rank)
         rows = rows.filter(bound & after)
     rows = rows.order_by(*([f"-{key}" for key in order] if backwards else order))
-    items = list(with_details(rows)[: limit + 1])
+    items = _in_order(list(rows.values_list("pk", flat=True)[: limit + 1]))
     more, items = len(items) > limit, items[:limit]
     if backwards:
         items.reverse()
@@ -160,6 +160,12 @@ def list_vms_for(
         next=_cursor(items[-1], False) if items and has_next else None,
         previous=_cursor(items[0], True) if items and has_previous else None,
     )
+
+
+def _in_order(ids: list[UUID]) -> list[VirtualMachine]:
+    """Return these machines with details, in this order: the page is found in an index, and only then joined."""
+    found = {vm.pk: vm for vm in with_details(VirtualMachine.objects.filter(pk__in=ids))}
+    return [found[pk] for pk in ids if pk in found]
 
 
 def filtered_vms(
