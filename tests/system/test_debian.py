@@ -12,7 +12,7 @@ import pytest
 
 from tests.live import ROOT, Live, traces, wait_for
 
-pytestmark = pytest.mark.timeout(900)  # builds the image where it is not there yet, and boots a whole Debian
+pytestmark = pytest.mark.timeout(1800)  # builds the image where it is not there yet, and boots a whole Debian
 
 PASSWORD = "open-sesame-42"
 BOOT_SECONDS = 300
@@ -49,7 +49,7 @@ def image(live: Live) -> str:
     """Debian 12 in this installation's catalogue; built from packages unless that was done before."""
     IMAGE.parent.mkdir(parents=True, exist_ok=True)
     build = [ROOT / "guests" / "build", "debian-12", IMAGE, "--cache", ROOT / "var" / "cache" / "guests"]
-    subprocess.run(build, check=True, timeout=600)
+    subprocess.run(build, check=True, timeout=1200)
     live.manage("add_image", "debian-12", str(IMAGE))
     return "debian-12"
 
