@@ -15,7 +15,7 @@ from hypervisor.specs import DomainState
 from vms import console_access
 from vms.console_access import ConsoleRefused, Grant, Refused
 
-from . import handshake
+from . import handshake, tunnels
 from .blocking import Blocking
 from .relay import Duplex, Ended, Message, Receive, Send, Side, Stream, relay
 from .serial_hub import SerialHub
@@ -99,7 +99,9 @@ class Consoles:
                 stream.close()
             if ended is Ended.CUT:
                 return console.cut.result()
-            return await self._why(grant) if ended is Ended.STREAM else 1000
+            if ended is Ended.STREAM and grant.kind != "ssh":  # who logs out ends the stream of a machine that runs
+                return await self._why(grant)
+            return 1000
         except NoStream as error:
             return error.code
         finally:
@@ -118,6 +120,8 @@ class Consoles:
             if viewer is None:
                 raise NoStream(await self._why(grant))
             return viewer
+        if grant.kind == "ssh":
+            return await self._open_tunnel(grant)
         return await self._open_graphics(grant.domain_uuid)
 
     async def _open_graphics(self, uuid: UUID) -> Stream:
@@ -133,6 +137,17 @@ class Consoles:
         loop = asyncio.get_running_loop()
         _transport, stream = await loop.create_unix_connection(Stream, sock=display)
         return stream
+
+    async def _open_tunnel(self, grant: Grant) -> Stream:
+        try:
+            places = await self._blocking.database(console_access.addresses_of, grant)
+        except DatabaseError:
+            raise NoStream(TRY_AGAIN_LATER) from None
+        for address, bridge in places:
+            stream = await tunnels.open_tunnel(address, bridge)
+            if stream is not None:
+                return stream
+        raise NoStream(Refused.NO_ANSWER)
 
     async def _why(self, grant: Grant) -> int:
         """Return the close code for a stream that ended or was not there: what do database and domain say?"""

@@ -21,7 +21,7 @@ from accounts.audit import record
 from accounts.models import Membership, User
 from accounts.services import live_sessions, live_tokens
 
-from .models import ConsoleSession, ConsoleTicket, VirtualMachine
+from .models import ConsoleSession, ConsoleTicket, Nic, VirtualMachine
 from .states import ACTIVE, DesiredState
 
 SUBPROTOCOL = "slipway.v1"
@@ -37,6 +37,7 @@ class Refused(IntEnum):
     GONE = 4404
     NOT_RUNNING = 4409
     TOO_MANY = 4429
+    NO_ANSWER = 4504
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +175,12 @@ def keep(grants: Collection[Grant]) -> list[Grant]:
     missing = [grant for grant in grants if grant.session_id not in there and grant.vm_id in alive]
     _insert(missing)
     return missing
+
+
+def addresses_of(grant: Grant) -> list[tuple[str, str]]:
+    """Return where the grant's machine is on this node: its addresses, each with the bridge that leads there."""
+    rows = Nic.objects.filter(vm_id=grant.vm_id, vm__domain_uuid=grant.domain_uuid).order_by("network__name", "pk")
+    return list(rows.values_list("address", "network__bridge"))
 
 
 def close(grant: Grant) -> None:

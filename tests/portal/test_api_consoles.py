@@ -36,7 +36,7 @@ def test_a_console_ticket(world, alice):
     assert ticket["ticket"] not in ticket["url"]
     assert ticket["url"].startswith("ws")
     assert response["Cache-Control"] == "no-store"
-    for kind in ("ssh", "", None, 1):
+    for kind in ("spice", "", None, 1):
         assert list(refused(alice.call("POST", f"vms/{vm.pk}/console", {"kind": kind}), 422, "invalid")["fields"])
     off = world.vm("web-2", start=False)
     refused(alice.call("POST", f"vms/{off.pk}/console", {"kind": "vnc"}), 409, "invalid_state")

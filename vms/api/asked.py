@@ -59,7 +59,7 @@ class Resize(Asked):
 
 
 class Console(Asked):
-    kind: Literal["vnc", "serial"]
+    kind: Literal["vnc", "serial", "ssh"]
 
 
 class QuotaChange(Asked):

@@ -13,6 +13,7 @@ from .vm import VirtualMachine
 class ConsoleKind(models.TextChoices):
     VNC = "vnc"
     SERIAL = "serial"
+    SSH = "ssh"  # bytes to port 22 of the machine's own address, for programs
 
 
 class ConsoleTicket(models.Model):

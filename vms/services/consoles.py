@@ -39,7 +39,7 @@ def request_console(actor: Actor, vm_id: UUID | str, kind: str) -> IssuedTicket:
     The secret is in the answer and nowhere else. Opening the console is audited, not asking for it.
     """
     if kind not in ConsoleKind.values:
-        raise BadInput({"kind": [_("A console is vnc or serial.")]})
+        raise BadInput({"kind": [_("A console is vnc, serial or ssh.")]})
     vm = get_vm_for(actor.who, vm_id, Verb.CONSOLE)
     _check_running(vm)
     secret = secrets.token_urlsafe(32)

@@ -26,7 +26,7 @@ def console(request: HttpRequest, vm_id: UUID) -> HttpResponseBase:
     context = {
         "card": cards_for(reader(request), [vm])[0],
         "console_limit": settings.CONSOLES_PER_USER,
-        "kind": kind if kind in ConsoleKind.values else ConsoleKind.VNC.value,
+        "kind": kind if kind == ConsoleKind.SERIAL else ConsoleKind.VNC.value,
     }
     # the terminal makes <style> elements, which bear the page's nonce; nowhere else does a policy allow that
     policy = {"style-src": [NONCE], "connect-src": [websocket_origin(vm.node)]}
