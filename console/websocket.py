@@ -42,7 +42,9 @@ class ConsoleSocket(WebSocketsSansIOProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.transport.set_write_buffer_limits(high=SEND_BUFFER)
+        # Until it is spliced, nothing is written before the last message has left: each that waits here costs uvloop
+        # half a kilobyte beside its bytes, and a terminal's are a few bytes long.
+        self.transport.set_write_buffer_limits(high=0)
         if (tcp := self._tcp_socket()) is not None:
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER_SECONDS * 1000)
 
@@ -91,6 +93,7 @@ class ConsoleSocket(WebSocketsSansIOProtocol):
     # --- as a side of a relay ---
     def attach(self, sink: Callable[[bytes], None], room: Callable[[], None]) -> None:
         self._sink, self._room = sink, room
+        self.transport.set_write_buffer_limits(high=SEND_BUFFER)
         while not self.queue.empty():
             message: Any = self.queue.get_nowait()
             if message["type"] != "websocket.receive":

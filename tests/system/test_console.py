@@ -77,10 +77,12 @@ class Terminal:
         self.socket.send(line.encode() + b"\r")
 
     def sign_in(self) -> None:
+        """Sign in; getty drops what is typed while it draws its prompt, and then asks once more."""
         self.say("")
         self.expect(r"login: ")
         self.say("slipway")
-        self.expect(r"[Pp]assword: ")
+        while self.expect(r"login: |[Pp]assword: ")[0] == b"login: ":
+            self.say("slipway")
         self.say(PASSWORD)
         self.expect(r"[$#] ")
 
