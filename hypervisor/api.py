@@ -12,7 +12,10 @@ from uuid import UUID
 from .specs import (
     DomainFacts,
     DomainSpec,
+    FirewallSpec,
+    FrozenFacts,
     HostFacts,
+    Identity,
     NetworkSpec,
     PoolFacts,
     PoolSpec,
@@ -43,6 +46,8 @@ class Hypervisor(Protocol):
     def ensure_address(self, network: str, mac: str, address: str) -> None: ...
     def remove_address(self, network: str, mac: str) -> None: ...
     def addresses(self, network: str) -> dict[str, str]: ...  # mac -> address
+    def ensure_firewall(self, spec: FirewallSpec) -> None: ...  # replaces one of that name in one step
+    def remove_firewall(self, name: str) -> None: ...
 
     # domains: `domains` is one bulk call and returns those tagged with the installation id
     def domains(self, installation_id: str) -> list[DomainFacts]: ...
@@ -56,7 +61,19 @@ class Hypervisor(Protocol):
     def reset(self, uuid: UUID) -> None: ...  # the reset button
     def pause(self, uuid: UUID) -> None: ...
     def resume(self, uuid: UUID) -> None: ...
+    def save(self, uuid: UUID) -> None: ...  # pauses to disk: `suspended`; absence of a QEMU is success if saved
     def disk_paths(self, uuid: UUID) -> list[PurePosixPath]: ...
+
+    # clones: a domain defined with `memory` is frozen into a folder, and clones wake up where it was frozen.
+    # freeze: running or paused -> files in the folder, the domain undefined, its disk moved there.
+    # clone: a paused, persistent domain; its volume is there already, made on the frozen disk. A half made one is made
+    # anew, a complete one is left alone (paused or running); WrongState when it is off: its disk may be ahead.
+    def fingerprint(self) -> str: ...  # frozen domains fit only hosts with an equal one
+    def freeze(self, uuid: UUID, folder: PurePosixPath) -> FrozenFacts: ...
+    def frozen(self, folder: PurePosixPath) -> FrozenFacts | None: ...  # None while incomplete
+    def remove_frozen(self, folder: PurePosixPath) -> None: ...  # clones that run live on; their disks need it no less
+    def clone(self, spec: DomainSpec, folder: PurePosixPath, share_ram: bool) -> None: ...
+    def identify(self, uuid: UUID, identity: Identity, timeout_seconds: float = 20) -> None: ...  # AgentUnavailable
 
     # the guest: answers are capped (64 KiB) and time-limited; AgentUnavailable
     def agent(

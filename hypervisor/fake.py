@@ -6,9 +6,6 @@ answer. With a path, several processes share one fake host through that file, un
 
 import io
 import socket
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -18,7 +15,9 @@ from PIL import Image
 
 from . import errors
 from .dhcp_hosts import entry_name
-from .fake_host import FakeControls, FakeDomain, FakeHost, FakeNetwork, FakePool, FakeVolume
+from .fake_calls import ACTIVE, CRASHED, PAUSED, RUNNING, in_state
+from .fake_clones import FakeClones
+from .fake_host import FakeDomain, FakeNetwork, FakePool, FakeVolume
 from .seed import build_seed
 from .specs import (
     DomainFacts,
@@ -34,13 +33,11 @@ from .specs import (
 )
 from .volume_xml import check_name
 
-RUNNING, PAUSED, CRASHED = DomainState.RUNNING, DomainState.PAUSED, DomainState.CRASHED
-ACTIVE = (RUNNING, PAUSED, CRASHED)
 CAPACITY = 500 * 2**30
 OVERLAY_BYTES = 200_000
 
 
-class FakeHypervisor(FakeControls):
+class FakeHypervisor(FakeClones):
     """See `hypervisor.api.Hypervisor` for what each method promises."""
 
     # --- host and storage -------------------------------------------------------------------------------------
@@ -183,7 +180,7 @@ class FakeHypervisor(FakeControls):
 
     def shutdown(self, uuid: UUID) -> None:
         with self._call("shutdown") as host:
-            domain = _in_state(host, uuid, RUNNING)
+            domain = in_state(host, uuid, RUNNING)
             obeys = uuid not in host.deaf
             if obeys:
                 domain.state, domain.reason = DomainState.STOPPED, "shutdown"
@@ -196,13 +193,13 @@ class FakeHypervisor(FakeControls):
 
     def reboot(self, uuid: UUID) -> None:
         with self._call("reboot") as host:
-            domain = _in_state(host, uuid, RUNNING)
+            domain = in_state(host, uuid, RUNNING)
             domain.boots += uuid not in host.deaf
         self._tell(uuid, "reboot")
 
     def reset(self, uuid: UUID) -> None:
         with self._call("reset") as host:
-            _in_state(host, uuid, RUNNING, PAUSED).boots += 1
+            in_state(host, uuid, RUNNING, PAUSED).boots += 1
         self._tell(uuid, "reboot")
 
     def pause(self, uuid: UUID) -> None:
@@ -232,7 +229,7 @@ class FakeHypervisor(FakeControls):
 
     def screenshot(self, uuid: UUID) -> bytes:
         with self._call("screenshot") as host:
-            _in_state(host, uuid, *ACTIVE)
+            in_state(host, uuid, *ACTIVE)
         picture = io.BytesIO()
         Image.new("RGB", (720, 400), (0, 0, 0)).save(picture, "PNG")
         return picture.getvalue()
@@ -240,48 +237,11 @@ class FakeHypervisor(FakeControls):
     def open_graphics(self, uuid: UUID) -> int:
         """Return one end of a socket pair whose other end greets as a VNC server would and then closes."""
         with self._call("open_graphics") as host:
-            _in_state(host, uuid, *ACTIVE)
+            in_state(host, uuid, *ACTIVE)
         ours, theirs = socket.socketpair()
         with theirs:
             theirs.sendall(b"RFB 003.008\n")
         return ours.detach()
-
-    # --- inside -----------------------------------------------------------------------------------------------
-    @contextmanager
-    def _call(self, verb: str) -> Iterator[FakeHost]:
-        time.sleep(self._host.slow_seconds)  # as last read from the file, where there is one
-        with self._open() as host:
-            if host.away:
-                raise errors.Unavailable("the host is away")
-            waiting = host.failures.get(verb)
-            if waiting:
-                raise waiting.pop(0)
-            if verb not in _READS:
-                host.calls.append(verb)
-            yield host
-
-    @contextmanager
-    def _change(
-        self, verb: str, uuid: UUID, legal: tuple[DomainState, ...], becomes: DomainState
-    ) -> Iterator[FakeDomain]:
-        with self._call(verb) as host:
-            domain = _in_state(host, uuid, *legal)
-            domain.state, domain.reason = becomes, ""
-            yield domain
-        self._tell(uuid, "lifecycle")
-
-
-_READS = frozenset({"host", "pool", "volumes", "volume", "addresses", "domains", "domain", "disk_paths", "agent"}) | {
-    "screenshot",
-    "open_graphics",
-}
-
-
-def _in_state(host: FakeHost, uuid: UUID, *legal: DomainState) -> FakeDomain:
-    domain = host.domain(uuid)
-    if domain.state not in legal:
-        raise errors.WrongState(f"the domain is {domain.state}")
-    return domain
 
 
 def _has_card_on(domain: FakeDomain, network: str) -> bool:

@@ -11,7 +11,17 @@ from pathlib import Path, PurePosixPath
 from uuid import UUID
 
 from . import errors
-from .specs import DomainEvent, DomainSpec, DomainState, NetworkSpec, PoolSpec, SeedSpec
+from .specs import (
+    DomainEvent,
+    DomainSpec,
+    DomainState,
+    FirewallSpec,
+    FrozenFacts,
+    Identity,
+    NetworkSpec,
+    PoolSpec,
+    SeedSpec,
+)
 
 Listener = Callable[[DomainEvent], None]
 
@@ -22,6 +32,7 @@ class FakeDomain:
     state: DomainState = DomainState.STOPPED
     reason: str = ""
     boots: int = 0
+    identity: Identity | None = None
 
     @property
     def active(self) -> bool:
@@ -50,6 +61,12 @@ class FakeNetwork:
 
 
 @dataclass
+class FakeFrozen:
+    facts: FrozenFacts
+    spec: DomainSpec
+
+
+@dataclass
 class FakeHost:
     """Everything that the fake host remembers, and how it was told to behave."""
 
@@ -60,6 +77,9 @@ class FakeHost:
     away: bool = False
     deaf: set[UUID] = field(default_factory=set)  # guests that ignore ACPI
     mute: set[UUID] = field(default_factory=set)  # guests whose agent never answers
+    frozen: dict[PurePosixPath, FakeFrozen] = field(default_factory=dict)
+    firewalls: dict[str, FirewallSpec] = field(default_factory=dict)
+    fingerprint: str = "fake 1"
     calls: list[str] = field(default_factory=list)
     slow_seconds: float = 0.0  # what each call takes, so that there is something to interrupt
 
@@ -145,6 +165,21 @@ class FakeControls:
         """Return how often a domain has booted: started, or rebooted while on."""
         with self._open() as host:
             return host.domain(uuid).boots
+
+    def set_fingerprint(self, fingerprint: str) -> None:
+        """Let another QEMU be installed, or another machine type be the newest."""
+        with self._open() as host:
+            host.fingerprint = fingerprint
+
+    def identity(self, uuid: UUID) -> Identity | None:
+        """Return the identity that a guest was given last."""
+        with self._open() as host:
+            return host.domain(uuid).identity
+
+    def firewall(self, name: str) -> FirewallSpec | None:
+        """Return the packet filter of that name."""
+        with self._open() as host:
+            return host.firewalls.get(name)
 
     @property
     def calls(self) -> list[str]:

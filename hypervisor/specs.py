@@ -6,9 +6,15 @@ companions, which become the content of files in an ISO image.
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from pathlib import PurePosixPath
 from uuid import UUID
+
+from .network_specs import BridgeRule as BridgeRule
+from .network_specs import FirewallSpec as FirewallSpec
+from .network_specs import NetworkKind as NetworkKind
+from .network_specs import NetworkSpec as NetworkSpec
 
 
 class DomainState(StrEnum):
@@ -96,26 +102,6 @@ class PoolFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class NetworkSpec:
-    """A NAT network of ours with DHCP by host entries, STP off, and the anti-spoofing filter `filter_name`.
-
-    `hosts_dir` is the folder of the DHCP host entries, made if it is missing; dnsmasq's user must be able to reach it.
-    """
-
-    name: str
-    uuid: UUID
-    bridge: str
-    gateway: str
-    prefix_length: int
-    dhcp_first: str
-    dhcp_last: str
-    filter_name: str
-    filter_uuid: UUID
-    hosts_dir: PurePosixPath
-    domain: str = "slipway.internal"
-
-
-@dataclass(frozen=True, slots=True)
 class VolumeSpec:
     """A qcow2 volume in a pool; with `base_path` a copy-on-write overlay on that read-only image."""
 
@@ -154,30 +140,47 @@ class DiskSpec:
 
     `base_path` is the image that the volume was made on (`VolumeSpec.base_path`). It must be said here too, or the
     guest sees an empty disk: libvirt is told the whole chain, so that nothing ever asks a guest's file what lies
-    beneath it.
+    beneath it. `below` are the images under `base_path`, the next one first: a clone's base is its template's disk, and
+    that one's is the image (`FrozenFacts.disk_below`). All of these are qcow2.
     """
 
     path: PurePosixPath
     index: int = 0
     base_path: PurePosixPath | None = None
     base_format: str = "qcow2"
+    below: tuple[PurePosixPath, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class NicSpec:
-    """A virtio card on one of our networks; the filter is given the address, so none has to be learnt."""
+    """A virtio card on one of our networks; the filter is given the address, so none has to be learnt.
+
+    `linked` False: the card is there, plugged into nothing and with its link down; `network`, `address` and
+    `filter_name` are then "".
+    """
 
     network: str
     mac: str
     address: str
     filter_name: str
+    linked: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class MemorySpec:
+    """The guest's RAM as a file, for a domain that is to be frozen: the file "ram" in its folder."""
+
+    path: PurePosixPath
 
 
 @dataclass(frozen=True, slots=True)
 class DomainSpec:
-    """The whole hardware of a domain. `serial_socket` is made by libvirt and held by the gateway.
+    """The whole hardware of a domain. Its sockets are made by libvirt.
 
-    `cpu` is "maximum" (under KVM the host's own CPU), "host-passthrough" or the name of a CPU model.
+    `serial_socket` is held by the gateway. `identity_socket` and `run_socket` are the host's ends of the channels
+    org.slipway.identity.0 and org.slipway.run.0; None: no such channel. A clone has those of its template. `memory` is
+    for a domain that will be frozen. `cpu` is "maximum" (under KVM the host's own CPU), "host-passthrough" or the name
+    of a CPU model.
     """
 
     uuid: UUID
@@ -193,6 +196,58 @@ class DomainSpec:
     cpu: str = "maximum"
     arch: str = "x86_64"
     machine: str = "q35"
+    memory: MemorySpec | None = None
+    identity_socket: PurePosixPath | None = None
+    run_socket: PurePosixPath | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenFacts:
+    """A frozen domain: the files `ram`, `state` and `disk.qcow2` in `folder`, and what they hold.
+
+    Byte counts are what the files take on disk. `disk_below` are the images under `disk.qcow2` (`DiskSpec.below`).
+    """
+
+    folder: PurePosixPath
+    memory_mib: int
+    ram_bytes: int
+    state_bytes: int
+    disk_bytes: int
+    fingerprint: str
+    frozen_at: datetime
+    disk_below: tuple[PurePosixPath, ...] = ()
+
+    @property
+    def disk(self) -> PurePosixPath:
+        """The read-only image that the clones' volumes are made on."""
+        return self.folder / "disk.qcow2"
+
+
+@dataclass(frozen=True, slots=True)
+class HostKey:
+    """An SSH host key: `kind` "ed25519" or "rsa"; both parts as the files in /etc/ssh hold them."""
+
+    kind: str
+    private: bytes = field(repr=False)
+    public: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What makes a clone another machine than its template (docs/adr/0006).
+
+    `seed`: 64 to 512 random bytes. `mac` "" leaves the card as it is; `gateway` "": none. `machine_id`: 32 hex digits.
+    The clock is read when the identity is given.
+    """
+
+    seed: bytes = field(repr=False)
+    mac: str
+    address: str
+    prefix_length: int
+    gateway: str
+    hostname: str
+    machine_id: str
+    ssh_keys: tuple[HostKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
