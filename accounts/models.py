@@ -34,7 +34,13 @@ class Project(models.Model):
         settings.AUTH_USER_MODEL, models.CASCADE, null=True, blank=True, related_name="personal_project"
     )
     members = models.ManyToManyField(settings.AUTH_USER_MODEL, through="Membership", related_name="projects")
+    system = models.BooleanField(default=False, help_text="owns what is nobody's yet; no list shows it")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints: ClassVar[list[Any]] = [
+            models.UniqueConstraint(fields=["system"], condition=Q(system=True), name="one_system_project")
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -53,6 +53,8 @@ PERSONAL_QUOTA = {
     "running_vms": 10,
     "running_vcpus": 16,
     "running_memory_mib": 16384,
+    "sandboxes": 10,
+    "sandbox_minutes": 20000,
 }
 
 # --- Django ----------------------------------------------------------------------------------------------
@@ -67,6 +69,7 @@ INSTALLED_APPS = [
     "portal.apps.PortalConfig",
     "accounts.apps.AccountsConfig",
     "vms.apps.VmsConfig",
+    "sandboxes.apps.SandboxesConfig",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",

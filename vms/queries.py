@@ -27,8 +27,9 @@ from .states import (
     ATTENTION_IN_PROGRESS,
     ERROR_REASONS,
     LIVE,
+    MAKING,
     DesiredState,
-    OperationKind,
+    Role,
     Status,
 )
 
@@ -177,7 +178,7 @@ def filtered_vms(
     everything: bool = False,
 ) -> QuerySet[VirtualMachine]:
     """Return the machines that a list shows, unsorted."""
-    rows = visible_vms(user, everything)
+    rows = visible_vms(user, everything).filter(role=Role.MACHINE)
     if project:
         rows = rows.filter(project=project)
     if rank_filter in RANK_FILTERS:
@@ -197,7 +198,7 @@ def filtered_vms(
 
 def has_status(status: str, now: datetime) -> Q:
     """Return the condition of rows whose `states.display_status` is this: the same rules, for the database."""
-    creates = Operation.objects.filter(vm=OuterRef("pk"), status__in=LIVE, kind=OperationKind.CREATE)
+    creates = Operation.objects.filter(vm=OuterRef("pk"), status__in=LIVE, kind__in=MAKING)
     deleted, creating = Q(desired_state=DesiredState.DELETED), Q(Exists(creates))
     away = Q(node__synced_at=None) | Q(node__synced_at__lt=now - settings.NODE_AWAY_AFTER)
     broken = (

@@ -8,7 +8,7 @@ from .models import Node, Operation
 from .states import ENDED, OperationKind, OperationStatus
 
 FAILURES_IN_A_ROW = 5
-STARTING = (OperationKind.CREATE, OperationKind.START)
+STARTING = (OperationKind.CREATE, OperationKind.START, OperationKind.CLONE, OperationKind.SPARE)
 # what a guest, a person or a deadline brought about says nothing of the node
 NODES_FAULT = ("hypervisor_error", "hypervisor_unavailable", "pool_full", "no_space", "bad_spec", "not_supported")
 

@@ -10,7 +10,7 @@ from . import broadcast
 from .following import let_desired_follow
 from .models import Operation, VirtualMachine, lock_vm
 from .rotation import STARTING, cordon_if_failing
-from .states import LIVE, ObservedState, OperationKind, OperationStatus, attention_rank
+from .states import LIVE, MAKING, ObservedState, OperationKind, OperationStatus, attention_rank
 
 
 def settle(vm: VirtualMachine, operation: Operation, status: str, code: str) -> None:
@@ -22,7 +22,7 @@ def settle(vm: VirtualMachine, operation: Operation, status: str, code: str) -> 
             changes["sealed_seed"] = None
     elif operation.kind == OperationKind.DELETE:
         changes["failure"] = "delete_failed"
-    elif operation.kind == OperationKind.CREATE and vm.observed_state == ObservedState.ABSENT:
+    elif operation.kind in MAKING and vm.observed_state == ObservedState.ABSENT:
         changes["failure"] = "create_failed"
     else:
         changes["failure"] = code if status == OperationStatus.FAILED else ""

@@ -42,6 +42,23 @@ class Status(TextChoices):
     UNKNOWN = "unknown", _("Unknown")
 
 
+class Role(TextChoices):
+    """What a machine is for. Spares and builders are the system's: no person's list shows them."""
+
+    MACHINE = "machine"
+    SANDBOX = "sandbox"
+    SPARE = "spare"  # a clone that waits to become somebody's sandbox
+    BUILDER = "builder"  # boots a template that is then frozen
+
+
+class NetworkKind(TextChoices):
+    """What machines on it may reach. The card of a sandbox without a network is unplugged from an isolated one."""
+
+    VMS = "vms"
+    NAT = "nat"  # out only: neither the host nor neighbours nor private ranges
+    ISOLATED = "isolated"
+
+
 class OperationKind(TextChoices):
     CREATE = "create", _("Create")
     START = "start", _("Start")
@@ -52,6 +69,13 @@ class OperationKind(TextChoices):
     RESUME = "resume", _("Resume")
     RESIZE = "resize", _("Resize")
     DELETE = "delete", _("Delete")
+    PREPARE = "prepare", _("Prepare")
+    SPARE = "spare", _("Make a spare")
+    CLONE = "clone", _("Clone")
+    CLAIM = "claim", _("Hand out")
+    RESET = "reset", _("Reset")
+    SUSPEND = "suspend", _("Pause to disk")
+    RESTORE = "restore", _("Continue from disk")
 
 
 class OperationStatus(TextChoices):
@@ -65,6 +89,17 @@ class OperationStatus(TextChoices):
 LIVE = (OperationStatus.PENDING, OperationStatus.RUNNING)
 ENDED = (OperationStatus.SUCCEEDED, OperationStatus.FAILED, OperationStatus.CANCELLED)
 ACTIVE = (ObservedState.RUNNING, ObservedState.PAUSED)
+# kinds that make the domain of a machine: until they end, people see it being made
+MAKING = frozenset(
+    {
+        OperationKind.CREATE,
+        OperationKind.PREPARE,
+        OperationKind.SPARE,
+        OperationKind.CLONE,
+        OperationKind.CLAIM,
+        OperationKind.RESET,
+    }
+)
 
 # from -> to; running -> pending is a lease that ran out or a step that asks for another attempt
 OPERATION_TRANSITIONS: dict[str, frozenset[str]] = {
@@ -86,6 +121,18 @@ OPERATION_TRANSITIONS: dict[str, frozenset[str]] = {
 PREEMPTS: dict[str, frozenset[str]] = {
     OperationKind.DELETE: frozenset(OperationKind.values) - {OperationKind.DELETE},
     OperationKind.FORCE_OFF: frozenset({OperationKind.STOP, OperationKind.REBOOT}),
+    OperationKind.RESET: frozenset(
+        {
+            OperationKind.START,
+            OperationKind.STOP,
+            OperationKind.FORCE_OFF,
+            OperationKind.REBOOT,
+            OperationKind.PAUSE,
+            OperationKind.RESUME,
+            OperationKind.SUSPEND,
+            OperationKind.RESTORE,
+        }
+    ),
 }
 
 # the observed states from which a kind may be asked for; delete may always
@@ -101,6 +148,13 @@ LEGAL_FROM: dict[str, frozenset[str]] = {
     OperationKind.RESUME: frozenset({ObservedState.PAUSED}),
     OperationKind.RESIZE: frozenset({ObservedState.STOPPED, ObservedState.CRASHED}),
     OperationKind.DELETE: frozenset(ObservedState.values),
+    OperationKind.PREPARE: frozenset({ObservedState.ABSENT}),
+    OperationKind.SPARE: frozenset({ObservedState.ABSENT}),
+    OperationKind.CLONE: frozenset({ObservedState.ABSENT}),
+    OperationKind.CLAIM: frozenset({ObservedState.PAUSED}),
+    OperationKind.RESET: frozenset(ObservedState.values),
+    OperationKind.SUSPEND: frozenset({ObservedState.RUNNING, ObservedState.PAUSED}),
+    OperationKind.RESTORE: frozenset({ObservedState.SUSPENDED}),
 }
 
 # what people want once they asked for this; kinds that are missing leave it as it is
@@ -111,11 +165,18 @@ DESIRED_AFTER: dict[str, str] = {
     OperationKind.PAUSE: DesiredState.PAUSED,
     OperationKind.RESUME: DesiredState.RUNNING,
     OperationKind.DELETE: DesiredState.DELETED,
+    OperationKind.PREPARE: DesiredState.RUNNING,
+    OperationKind.SPARE: DesiredState.PAUSED,
+    OperationKind.CLONE: DesiredState.RUNNING,
+    OperationKind.CLAIM: DesiredState.RUNNING,
+    OperationKind.RESET: DesiredState.RUNNING,
+    OperationKind.SUSPEND: DesiredState.STOPPED,
+    OperationKind.RESTORE: DesiredState.RUNNING,
 }
 
 # a cancel is honoured only where stopping half-way leaves something sensible
 CANCELLABLE: frozenset[str] = frozenset(
-    {OperationKind.CREATE, OperationKind.START, OperationKind.STOP, OperationKind.REBOOT}
+    {OperationKind.CREATE, OperationKind.START, OperationKind.STOP, OperationKind.REBOOT, OperationKind.PREPARE}
 )
 
 # how urgently a person should look, first things first; stored with the row so that lists page by it
@@ -157,7 +218,7 @@ def display_status(facts: Facts, now: datetime, away_after: timedelta) -> tuple[
     """Return (status, reason) as a person sees them; a stale observation is never shown as fresh."""
     if facts.desired_state == DesiredState.DELETED:
         return (Status.ERROR, facts.reason) if facts.reason == "delete_failed" else (Status.DELETING, "")
-    if facts.live_kind == OperationKind.CREATE:
+    if facts.live_kind in MAKING:
         return Status.CREATING, ""
     if is_away(facts.node_synced_at, now, away_after):
         return Status.UNKNOWN, "node_away"

@@ -40,6 +40,16 @@ UNDEFINED = Step("undefined", _("Removing the machine"), _("Machine removed"))
 NO_DISKS = Step("no_disks", _("Removing disks"), _("Disks removed"))
 NO_ADDRESS = Step("no_address", _("Releasing the address"), _("Address released"))
 GONE = Step("gone", _("Checking that nothing is left"), _("Nothing is left"))
+BOOTED = Step("booted", _("Waiting for the guest"), _("Guest answers"))
+READY = Step("ready", _("Running the ready script"), _("Ready script done"))
+QUIET = Step("quiet", _("Bringing the guest to rest"), _("Guest is at rest"))
+FROZEN = Step("frozen", _("Freezing memory and disk"), _("Memory and disk frozen"))
+OLD_STILL = Step("old_still", _("Stopping the old one"), _("Old one stopped"))
+OVERLAY = Step("overlay", _("Preparing its disk"), _("Disk prepared"))
+CLONED = Step("cloned", _("Cloning"), _("Cloned"))
+NAMED = Step("named", _("Giving it its own identity"), _("It has its own identity"))
+RESTED = Step("rested", _("Laying it to rest"), _("Waiting to be used"))
+SAVED = Step("saved", _("Writing its memory to disk"), _("Memory written to disk"))
 
 STEPS: dict[str, tuple[Step, ...]] = {
     OperationKind.CREATE: (ADDRESS, DISK, SEED, DOMAIN, RUNNING, AGENT),
@@ -51,6 +61,13 @@ STEPS: dict[str, tuple[Step, ...]] = {
     OperationKind.RESUME: (RESUMED,),
     OperationKind.RESIZE: (GROWN, REDEFINED),
     OperationKind.DELETE: (FORCED_OFF, UNDEFINED, NO_DISKS, NO_ADDRESS, GONE),
+    OperationKind.PREPARE: (ADDRESS, DISK, SEED, DOMAIN, RUNNING, BOOTED, READY, QUIET, FROZEN),
+    OperationKind.SPARE: (ADDRESS, OVERLAY, CLONED, NAMED, RESTED),
+    OperationKind.CLONE: (ADDRESS, OVERLAY, CLONED, NAMED),
+    OperationKind.CLAIM: (NAMED,),
+    OperationKind.RESET: (OLD_STILL, OVERLAY, CLONED, NAMED),
+    OperationKind.SUSPEND: (SAVED,),
+    OperationKind.RESTORE: (RUNNING, NAMED),
 }
 
 # how long an operation may take from its first claim to its end, in seconds, whatever happens
@@ -64,6 +81,13 @@ DEADLINE_SECONDS: dict[str, int] = {
     OperationKind.RESUME: 60,
     OperationKind.RESIZE: 300,
     OperationKind.DELETE: 600,
+    OperationKind.PREPARE: 1800,
+    OperationKind.SPARE: 300,
+    OperationKind.CLONE: 300,
+    OperationKind.CLAIM: 120,
+    OperationKind.RESET: 300,
+    OperationKind.SUSPEND: 300,
+    OperationKind.RESTORE: 300,
 }
 
 

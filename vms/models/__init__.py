@@ -6,6 +6,7 @@ from .idempotency import IdempotencyRecord
 from .node import Network, Node, StoragePool
 from .operation import Operation
 from .sample import Sample
+from .usage import UsageEntry
 from .vm import Nic, VirtualMachine, Volume, lock_vm
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Operation",
     "Sample",
     "StoragePool",
+    "UsageEntry",
     "VirtualMachine",
     "Volume",
     "lock_vm",

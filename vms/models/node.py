@@ -7,6 +7,8 @@ from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from ..states import NetworkKind
+
 
 class Node(models.Model):
     """A hypervisor host. `synced_at` is when its agent last compared all domains with the database."""
@@ -25,6 +27,7 @@ class Node(models.Model):
     cordoned = models.BooleanField(_("takes no new machines"), default=False)
     cordon_reason = models.CharField(max_length=200, blank=True)
     hypervisor_ok = models.BooleanField(default=False, help_text="the agent's connection to libvirt stands")
+    fingerprint = models.CharField(max_length=200, blank=True, help_text="what frozen templates have to match")
     breaches = models.PositiveIntegerField(db_default=0, help_text="broken invariants that its agent saw twice")
     synced_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -61,11 +64,12 @@ class StoragePool(models.Model):
 
 
 class Network(models.Model):
-    """A NAT network on a node. `next_host` walks the host part, so that finding a free address costs the same."""
+    """A network on a node, of a kind. `next_host` walks the host part, so that finding a free address costs the same."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     node = models.ForeignKey(Node, models.PROTECT, related_name="networks")
     name = models.CharField(max_length=63)
+    kind = models.CharField(max_length=16, choices=NetworkKind, default=NetworkKind.VMS)
     bridge = models.CharField(max_length=15)
     subnet = models.CharField(max_length=43, help_text="10.71.0.0/20; the first address is the gateway's")
     filter_name = models.CharField(max_length=63)

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Project
 
-from ..states import ATTENTION, DesiredState, Facts, ObservedState, Status
+from ..states import ATTENTION, DesiredState, Facts, ObservedState, Role, Status
 from .catalogue import Flavor, Image
 from .node import Network, Node, StoragePool
 
@@ -35,6 +35,7 @@ class VirtualMachine(models.Model):
     vcpus = models.PositiveIntegerField()
     memory_mib = models.PositiveIntegerField()
     disk_gib = models.PositiveIntegerField()
+    role = models.CharField(max_length=16, choices=Role, default=Role.MACHINE)
     sealed_seed = models.BinaryField(null=True, help_text="keys, password hash, user data; gone once the seed is read")
 
     desired_state = models.CharField(max_length=16, choices=DesiredState, default=DesiredState.RUNNING)
@@ -56,6 +57,7 @@ class VirtualMachine(models.Model):
             ),
             models.CheckConstraint(condition=Q(desired_state__in=DesiredState.values), name="vm_desired_known"),
             models.CheckConstraint(condition=Q(observed_state__in=ObservedState.values), name="vm_observed_known"),
+            models.CheckConstraint(condition=Q(role__in=Role.values), name="vm_role_known"),
         ]
         indexes: ClassVar[list[Any]] = [
             models.Index(fields=["project", "attention_rank", "name", "id"], name="vm_by_attention_in_project"),
@@ -89,12 +91,13 @@ def lock_vm(vm_id: uuid.UUID) -> VirtualMachine | None:
 
 
 class Volume(models.Model):
-    """A disk of a machine, kept in a pool as `<id>.qcow2`: an overlay on the image's file."""
+    """A disk of a machine, kept in a pool as `<id>.qcow2`: an overlay on an image's file or on a frozen template's."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     vm = models.ForeignKey(VirtualMachine, models.PROTECT, related_name="volumes")
     pool = models.ForeignKey(StoragePool, models.PROTECT, related_name="volumes")
     base_image = models.ForeignKey(Image, models.PROTECT, null=True, related_name="volumes")
+    base_path = models.CharField(max_length=200, blank=True, help_text="what it lies on if no image, below DATA_DIR")
     disk_index = models.PositiveSmallIntegerField(default=0)
     size_gib = models.PositiveIntegerField()
 
@@ -119,6 +122,9 @@ class Nic(models.Model):
     network = models.ForeignKey(Network, models.PROTECT, related_name="nics")
     mac = models.CharField(max_length=17, unique=True)
     address = models.GenericIPAddressField()
+    linked = models.BooleanField(
+        default=True, help_text="plugged in; a sandbox without a network has a card that is not"
+    )
 
     class Meta:
         constraints: ClassVar[list[Any]] = [

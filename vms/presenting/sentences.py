@@ -57,6 +57,13 @@ DONE: dict[str, str | Promise] = {
     OperationKind.RESUME: _("Resumed"),
     OperationKind.RESIZE: _("Size changed"),
     OperationKind.DELETE: _("Deleted"),
+    OperationKind.PREPARE: _("Prepared"),
+    OperationKind.SPARE: _("Spare made"),
+    OperationKind.CLONE: _("Cloned"),
+    OperationKind.CLAIM: _("Handed out"),
+    OperationKind.RESET: _("Reset"),
+    OperationKind.SUSPEND: _("Paused to disk"),
+    OperationKind.RESTORE: _("Continued from disk"),
 }
 DOING: dict[str, str | Promise] = {
     OperationKind.CREATE: _("Creating"),
@@ -68,6 +75,13 @@ DOING: dict[str, str | Promise] = {
     OperationKind.RESUME: _("Resuming"),
     OperationKind.RESIZE: _("Changing size"),
     OperationKind.DELETE: _("Deleting"),
+    OperationKind.PREPARE: _("Preparing"),
+    OperationKind.SPARE: _("Making a spare"),
+    OperationKind.CLONE: _("Cloning"),
+    OperationKind.CLAIM: _("Handing out"),
+    OperationKind.RESET: _("Resetting"),
+    OperationKind.SUSPEND: _("Pausing to disk"),
+    OperationKind.RESTORE: _("Continuing from disk"),
 }
 FAILED: dict[str, str | Promise] = {
     OperationKind.CREATE: _("Create failed"),
@@ -79,12 +93,20 @@ FAILED: dict[str, str | Promise] = {
     OperationKind.RESUME: _("Resume failed"),
     OperationKind.RESIZE: _("Change of size failed"),
     OperationKind.DELETE: _("Delete failed"),
+    OperationKind.PREPARE: _("Preparing failed"),
+    OperationKind.SPARE: _("Making a spare failed"),
+    OperationKind.CLONE: _("Clone failed"),
+    OperationKind.CLAIM: _("Handing out failed"),
+    OperationKind.RESET: _("Reset failed"),
+    OperationKind.SUSPEND: _("Pause to disk failed"),
+    OperationKind.RESTORE: _("Continuing from disk failed"),
 }
 CANCELLED: dict[str, str | Promise] = {
     OperationKind.CREATE: _("Create cancelled"),
     OperationKind.START: _("Start cancelled"),
     OperationKind.STOP: _("Stop given up"),
     OperationKind.REBOOT: _("Reboot given up"),
+    OperationKind.PREPARE: _("Preparing cancelled"),
 }
 # what is said once the service has taken the wish
 ASKED: dict[str, str | Promise] = {
@@ -108,4 +130,9 @@ CAME_TRUE: dict[str, str | Promise] = {
     OperationKind.RESUME: _("%(name)s is running."),
     OperationKind.RESIZE: _("%(name)s has its new size."),
     OperationKind.DELETE: _("%(name)s is gone."),
+    OperationKind.CLONE: _("%(name)s is ready."),
+    OperationKind.CLAIM: _("%(name)s is ready."),
+    OperationKind.RESET: _("%(name)s is as new."),
+    OperationKind.SUSPEND: _("%(name)s is paused to disk."),
+    OperationKind.RESTORE: _("%(name)s is running."),
 }

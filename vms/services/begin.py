@@ -36,6 +36,12 @@ _REFUSED = {
     OperationKind.RESUME: _("Only a paused machine can be resumed."),
     OperationKind.RESIZE: _("The machine must be off to change its size. Stop it first."),
     OperationKind.CREATE: _("This machine exists already."),
+    OperationKind.PREPARE: _("This machine exists already."),
+    OperationKind.SPARE: _("This machine exists already."),
+    OperationKind.CLONE: _("This machine exists already."),
+    OperationKind.CLAIM: _("This machine is not waiting."),
+    OperationKind.SUSPEND: _("Only a machine that is on can be paused to disk."),
+    OperationKind.RESTORE: _("Only a machine that was paused to disk can continue from there."),
 }
 
 
