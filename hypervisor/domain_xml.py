@@ -6,15 +6,21 @@ Sources: https://libvirt.org/formatdomain.html, and measurements on libvirt 9.0 
 from pathlib import PurePosixPath
 from uuid import UUID
 
+from .domain_devices import (
+    IDENTITY_CHANNEL,
+    RUN_CHANNEL,
+    build_devices,
+    parse_channel,
+    parse_disks,
+    parse_nic,
+    parse_seed,
+)
+from .domain_memory import QEMU_NAMESPACE, Ram, build_arguments, parse_memory
 from .errors import BadSpec
-from .specs import DiskSpec, DomainSpec, NicSpec, OwnerTag
+from .specs import DomainSpec, OwnerTag
 from .xml_text import Element, attribute, element, from_text, text_of, to_text
 
 OWNER_NAMESPACE = "https://slipway.dev/xmlns/domain/1"
-QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
-AGENT_CHANNEL = "org.qemu.guest_agent.0"
-SEED_TARGET = "vdz"
-BALLOON_PERIOD_SECONDS = 10
 
 _CPU_MODES = ("maximum", "host-passthrough")
 _UNITS_PER_MIB = {"KiB": 1024, "MiB": 1}
@@ -22,27 +28,35 @@ _UNITS_PER_MIB = {"KiB": 1024, "MiB": 1}
 
 def build_domain(spec: DomainSpec) -> str:
     """The XML of a domain; BadSpec for values that XML cannot carry."""
-    return to_text(
-        element(
-            "domain",
-            {"type": spec.virt_type},
-            element("name", {}, spec.name),
-            element("uuid", {}, str(spec.uuid)),
-            element("metadata", {}, _owner(spec.owner)),
-            element("memory", {"unit": "MiB"}, str(spec.memory_mib)),
-            element("vcpu", {"placement": "static"}, str(spec.vcpus)),
-            element("os", {}, element("type", {"arch": spec.arch, "machine": spec.machine}, "hvm")),
-            element("features", {}, element("acpi"), element("apic")),
-            _cpu(spec.cpu),
-            element("clock", {"offset": "utc"}),
-            element("on_poweroff", {}, "destroy"),
-            element("on_reboot", {}, "restart"),
-            # A panicked guest stays as it is: its state is then "crashed", also after a restart of libvirtd, its last
-            # screen can be read, and it can neither reboot in a loop nor start by itself.
-            element("on_crash", {}, "preserve"),
-            element("devices", {}, *_devices(spec)),
-            _capabilities(),
-        )
+    return to_text(_domain(spec, None if spec.memory is None else Ram(spec.memory.path, shared=True)))
+
+
+def build_clone(spec: DomainSpec, ram: Ram) -> str:
+    """The XML of a clone that waits for its template's state; for one start only, never to be kept."""
+    return to_text(_domain(spec, ram, "-incoming", "defer"))
+
+
+def _domain(spec: DomainSpec, ram: Ram | None, *arguments: str) -> Element:
+    return element(
+        "domain",
+        {"type": spec.virt_type},
+        element("name", {}, spec.name),
+        element("uuid", {}, str(spec.uuid)),
+        element("metadata", {}, _owner(spec.owner)),
+        element("memory", {"unit": "MiB"}, str(spec.memory_mib)),
+        element("vcpu", {"placement": "static"}, str(spec.vcpus)),
+        element("os", {}, element("type", {"arch": spec.arch, "machine": spec.machine}, "hvm")),
+        element("features", {}, element("acpi"), element("apic")),
+        _cpu(spec.cpu),
+        element("clock", {"offset": "utc"}),
+        element("on_poweroff", {}, "destroy"),
+        element("on_reboot", {}, "restart"),
+        # A panicked guest stays as it is: its state is then "crashed", also after a restart of libvirtd, its last
+        # screen can be read, and it can neither reboot in a loop nor start by itself.
+        element("on_crash", {}, "preserve"),
+        element("devices", {}, *build_devices(spec)),
+        *build_arguments(spec.memory_mib, ram, *arguments),
+        _capabilities(),
     )
 
 
@@ -55,21 +69,23 @@ def parse_domain(text: str) -> DomainSpec:
     devices = root.find("devices")
     if devices is None:
         raise BadSpec("the domain has no devices")
-    disks = [disk for disk in devices.findall("disk") if attribute(disk, "target", "dev") != SEED_TARGET]
     return DomainSpec(
         uuid=UUID(text_of(root, "uuid")),
         name=text_of(root, "name"),
         owner=owner,
         vcpus=int(text_of(root, "vcpu")),
         memory_mib=_memory_mib(root),
-        disks=tuple(_parse_disk(disk) for disk in disks),
-        nics=tuple(_parse_nic(nic) for nic in devices.findall("interface")),
+        disks=parse_disks(devices),
+        nics=tuple(parse_nic(nic) for nic in devices.findall("interface")),
         serial_socket=PurePosixPath(attribute(devices, "serial/source", "path")),
-        seed_path=_parse_seed(devices),
+        seed_path=parse_seed(devices),
         virt_type=root.get("type", ""),
         cpu=_parse_cpu(root),
         arch=attribute(root, "os/type", "arch"),
         machine=machine_family(attribute(root, "os/type", "machine")),
+        memory=parse_memory(root),
+        identity_socket=parse_channel(devices, IDENTITY_CHANNEL),
+        run_socket=parse_channel(devices, RUN_CHANNEL),
     )
 
 
@@ -129,124 +145,6 @@ def _capabilities() -> Element:
     """Switches off some 400 queries about the CPU, 70 % of the time of a start (measured on libvirt 9.0)."""
     delete = element("del", {"capability": "cpu-unavailable-features"}, namespace=QEMU_NAMESPACE, prefix="qemu")
     return element("capabilities", {}, delete, namespace=QEMU_NAMESPACE, prefix="qemu")
-
-
-def _devices(spec: DomainSpec) -> list[Element]:
-    seed = [] if spec.seed_path is None else [_seed(spec.seed_path)]
-    return [
-        *(_disk(disk) for disk in spec.disks),
-        *seed,
-        *(_nic(nic) for nic in spec.nics),
-        element("controller", {"type": "usb", "model": "none"}),
-        *_serial(spec.serial_socket),
-        element("channel", {"type": "unix"}, element("target", {"type": "virtio", "name": AGENT_CHANNEL})),
-        # No listener of any kind: the display is reached through libvirt, as a connected descriptor.
-        element("graphics", {"type": "vnc", "sharePolicy": "force-shared"}, element("listen", {"type": "none"})),
-        element("video", {}, element("model", {"type": "vga", "vram": 16384, "heads": 1, "primary": "yes"})),
-        element("memballoon", {"model": "virtio"}, element("stats", {"period": BALLOON_PERIOD_SECONDS})),
-        element("rng", {"model": "virtio"}, element("backend", {"model": "random"}, "/dev/urandom")),
-        element("panic", {"model": "isa"}),
-    ]
-
-
-def _disk(disk: DiskSpec) -> Element:
-    """The host's page cache is used: overlays share the pages of their base image."""
-    driver = element(
-        "driver",
-        {"name": "qemu", "type": "qcow2", "cache": "writeback", "error_policy": "enospace", "discard": "unmap"},
-    )
-    parts = [driver, element("source", {"file": disk.path}), _backing(disk)]
-    target = element("target", {"dev": f"vd{chr(ord('a') + disk.index)}", "bus": "virtio"})
-    order = [element("boot", {"order": 1})] if disk.index == 0 else []
-    return element("disk", {"type": "file", "device": "disk"}, *parts, target, *order)
-
-
-def _backing(disk: DiskSpec) -> Element:
-    """The chain below a disk, said in full: libvirt opens no file to find out what else it should open.
-
-    `relabel='no'` keeps the base image root's: otherwise the DAC driver gives it to QEMU's user, who could write to it.
-    """
-    if disk.base_path is None:
-        return element("backingStore")
-    keep = element("seclabel", {"model": "dac", "relabel": "no"})
-    return element(
-        "backingStore",
-        {"type": "file"},
-        element("format", {"type": disk.base_format}),
-        element("source", {"file": disk.base_path}, keep),
-        element("backingStore"),
-    )
-
-
-def _parse_disk(disk: Element) -> DiskSpec:
-    driver = attribute(disk, "driver", "type")
-    if disk.get("type") != "file" or disk.get("device") != "disk" or driver != "qcow2":
-        raise BadSpec(f"a disk of another kind: {disk.get('type')} {disk.get('device')} {driver}")
-    base = disk.find("backingStore/source")
-    return DiskSpec(
-        path=PurePosixPath(attribute(disk, "source", "file")),
-        index=ord(attribute(disk, "target", "dev")[2:]) - ord("a"),
-        base_path=None if base is None else PurePosixPath(base.get("file", "")),
-        base_format="qcow2" if base is None else attribute(disk, "backingStore/format", "type"),
-    )
-
-
-def _seed(path: PurePosixPath) -> Element:
-    """A read-only virtio disk, not a CD-ROM: Debian's cloud kernel has no AHCI driver."""
-    return element(
-        "disk",
-        {"type": "file", "device": "disk"},
-        element("driver", {"name": "qemu", "type": "raw"}),
-        element("source", {"file": path}),
-        element("backingStore"),
-        element("target", {"dev": SEED_TARGET, "bus": "virtio"}),
-        element("readonly"),
-        element("serial", {}, "cidata"),
-    )
-
-
-def _parse_seed(devices: Element) -> PurePosixPath | None:
-    for disk in devices.findall("disk"):
-        if attribute(disk, "target", "dev") == SEED_TARGET:
-            if disk.find("readonly") is None:
-                raise BadSpec("the seed is writable")
-            return PurePosixPath(attribute(disk, "source", "file"))
-    return None
-
-
-def _nic(nic: NicSpec) -> Element:
-    """No option ROM: nobody boots from the network, and loading it takes the firmware time."""
-    return element(
-        "interface",
-        {"type": "network"},
-        element("mac", {"address": nic.mac}),
-        element("source", {"network": nic.network}),
-        element("model", {"type": "virtio"}),
-        element("port", {"isolated": "yes"}),
-        element("filterref", {"filter": nic.filter_name}, element("parameter", {"name": "IP", "value": nic.address})),
-        element("rom", {"enabled": "no"}),
-    )
-
-
-def _parse_nic(nic: Element) -> NicSpec:
-    if nic.get("type") != "network" or attribute(nic, "port", "isolated") != "yes":
-        raise BadSpec("a card of another kind, or not isolated")
-    return NicSpec(
-        network=attribute(nic, "source", "network"),
-        mac=attribute(nic, "mac", "address"),
-        address=attribute(nic, "filterref/parameter[@name='IP']", "value"),
-        filter_name=attribute(nic, "filterref", "filter"),
-    )
-
-
-def _serial(socket: PurePosixPath) -> list[Element]:
-    source = {"mode": "bind", "path": socket}
-    port = element("target", {"type": "isa-serial", "port": 0}, element("model", {"name": "isa-serial"}))
-    console = element("target", {"type": "serial", "port": 0})
-    return [
-        element("serial", {"type": "unix"}, element("source", source), port),
-        element("console", {"type": "unix"}, element("source", source), console),
-    ]
 
 
 def _memory_mib(root: Element) -> int:

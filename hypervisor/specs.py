@@ -11,10 +11,31 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from uuid import UUID
 
-from .network_specs import BridgeRule as BridgeRule
-from .network_specs import FirewallSpec as FirewallSpec
-from .network_specs import NetworkKind as NetworkKind
-from .network_specs import NetworkSpec as NetworkSpec
+from .network_specs import BridgeRule, FirewallSpec, NetworkKind, NetworkSpec
+
+__all__ = [
+    "BridgeRule",
+    "DiskSpec",
+    "DomainEvent",
+    "DomainFacts",
+    "DomainSpec",
+    "DomainState",
+    "FirewallSpec",
+    "FrozenFacts",
+    "HostFacts",
+    "HostKey",
+    "Identity",
+    "MemorySpec",
+    "NetworkKind",
+    "NetworkSpec",
+    "NicSpec",
+    "OwnerTag",
+    "PoolFacts",
+    "PoolSpec",
+    "SeedSpec",
+    "VolumeFacts",
+    "VolumeSpec",
+]
 
 
 class DomainState(StrEnum):
