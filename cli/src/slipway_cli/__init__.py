@@ -1,0 +1,1 @@
+"""The `slipway` command: a client of a Slipway portal's REST API."""
