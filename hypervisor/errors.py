@@ -45,6 +45,12 @@ class NoSpace(HypervisorError):
     code = "no_space"
 
 
+class FileMissing(HypervisorError):
+    """A file that a disk needs, its own or the image beneath it, is not on the host. Retrying brings nothing back."""
+
+    code = "file_missing"
+
+
 class AgentUnavailable(HypervisorError):
     """The guest agent is not connected, did not answer in time, or answered nonsense."""
 

@@ -72,7 +72,10 @@ def translate(error: libvirt.libvirtError) -> errors.HypervisorError:
         return errors.NoSpace(text)
     if error.get_error_domain() == libvirt.VIR_FROM_RPC:  # the socket, not what was asked for
         return errors.Unavailable(text)
-    return _BY_CODE.get(error.get_error_code(), errors.HypervisorError)(text)
+    known = _BY_CODE.get(error.get_error_code())
+    if known is None and "No such file or directory" in text:
+        return errors.FileMissing(text)
+    return (known or errors.HypervisorError)(text)
 
 
 def domain_state(state: int, reason: int, *, saved: bool) -> tuple[DomainState, str]:

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import libvirt
 import pytest
 
-from hypervisor.errors import BadSpec, WrongState
+from hypervisor.errors import BadSpec, FileMissing, WrongState
 from hypervisor.libvirt_driver import domains
 from hypervisor.libvirt_driver.bounded import Bounded
 from hypervisor.specs import DomainFacts, DomainState, OwnerTag
@@ -188,3 +188,19 @@ def test_a_deleted_file_is_a_volume_that_is_gone_F18(qemu: Rig) -> None:
     assert qemu.hypervisor.volume(qemu.pool, spec.name) is None
     assert spec.name not in {found.name for found in qemu.hypervisor.volumes(qemu.pool)}
     qemu.hypervisor.remove_volume(qemu.pool, spec.name)
+
+
+def test_a_missing_image_is_said_to_be_missing(qemu: Rig) -> None:
+    spec, volume = qemu.make(), qemu.volume_spec(uuid4())
+    base = Path(qemu.base())
+    away = base.rename(base.with_suffix(".away"))
+    try:
+        with pytest.raises(FileMissing, match=base.name):
+            qemu.hypervisor.start(spec.uuid)
+        with pytest.raises(FileMissing, match=base.name):
+            qemu.hypervisor.ensure_volume(volume)
+        assert qemu.hypervisor.volume(qemu.pool, volume.name) is None
+    finally:
+        away.rename(base)
+    qemu.hypervisor.start(spec.uuid)
+    assert facts(qemu, spec.uuid).state is DomainState.RUNNING

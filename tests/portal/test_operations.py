@@ -157,6 +157,19 @@ def test_resize_changes_size_and_disk_and_never_shrinks(world):
     assert "cannot shrink" in str(refusal.value.fields["flavor"][0])
 
 
+@pytest.mark.parametrize("verb", ["ensure_volume", "start"])
+def test_a_file_that_is_missing_is_said_to_be_and_not_asked_for_again(world, verb):
+    world.hypervisor.fail_next(verb, errors.FileMissing("/images/micro.qcow2: No such file or directory"))
+    vm = world.vm()
+    operation = ended(world, vm.operations.get())
+    assert (operation.status, operation.error_code, operation.attempt) == ("failed", "file_missing", 1)
+    assert "An admin has to put it back" in operation.error_detail
+    assert "/images" not in operation.error_detail
+    assert fresh(vm).observed_state == ("absent" if verb == "ensure_volume" else "stopped")
+    if verb == "start":
+        assert ended(world, request(world, "start", vm)).status == "succeeded"
+
+
 def test_a_resize_that_fails_gives_back_what_it_had_counted(world):
     vm = world.vm(flavor="nano", start=False)
     world.hypervisor.fail_next("grow_volume", errors.NoSpace("full"))

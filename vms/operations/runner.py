@@ -147,6 +147,12 @@ def _again_or_fail(context: Context, error: errors.HypervisorError) -> None:
         sentence = _("The storage pool or the node is full. An admin has to make room.")
         _end(context, OperationStatus.FAILED, "pool_full", sentence, detail)
         return
+    if isinstance(error, errors.FileMissing):
+        sentence = _(
+            "A file of this machine's disk, or of the image beneath it, is missing. An admin has to put it back."
+        )
+        _end(context, OperationStatus.FAILED, error.code, sentence, detail)
+        return
     absent = isinstance(error, errors.Unavailable)
     tries = 0 if absent else operation.data.get(f"tries_{operation.step}", 0) + 1
     if tries >= MAX_TRIES:
