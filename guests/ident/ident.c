@@ -8,6 +8,7 @@
  *   net=MAC ADDRESS/BITS GATEWAY  of the first Ethernet interface (0.0.0.0: no gateway)
  *   hostname=NAME
  *   clock=SECONDS.NANOSECONDS     since 1970, UTC
+ *   boot_id=UUID                  where programs read it; the kernel's own stays
  *   ack=WORD                      answered with "ack WORD": from here on the machine may be reached
  *   machine_id=32 HEX DIGITS
  *   ssh_key=TYPE HEX HEX          private and public part of /etc/ssh/ssh_host_TYPE_key

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -22,6 +23,8 @@
 #define SEED_BYTES_MIN 64
 #define SEED_BYTES_MAX 512
 #define KEY_BYTES_MAX 8192
+#define BOOT_ID "/proc/sys/kernel/random/boot_id"
+#define BOOT_ID_FILE "/run/slipway-boot-id"
 
 /* Bytes from hexadecimal digits; their number, or -1 for anything else than an even number of digits that fits. */
 static ssize_t from_hex(const char *text, uint8_t *bytes, size_t room)
@@ -186,6 +189,27 @@ static int set_clock(char *value)
     return clock_settime(CLOCK_REALTIME, &now) ? errno : 0;
 }
 
+/*
+ * The kernel makes its boot id once and has no call to change it, so a file with the new one is mounted over it, as
+ * container managers do. Programs that ask for it see the new one; the kernel itself does not use it.
+ */
+static int set_boot_id(char *value)
+{
+    char line[40];
+    int result;
+
+    if (strlen(value) != 36 || strspn(value, "0123456789abcdef-") != 36)
+        return EINVAL;
+    while (!umount2(BOOT_ID, MNT_DETACH))
+        ;
+    snprintf(line, sizeof line, "%s\n", value);
+    result = write_file(BOOT_ID_FILE, line, 37, 0444);
+    if (!result && (mount(BOOT_ID_FILE, BOOT_ID, NULL, MS_BIND, NULL) ||
+                    mount(NULL, BOOT_ID, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL)))
+        result = errno;
+    return result;
+}
+
 static int set_machine_id(char *value)
 {
     char line[34];
@@ -222,8 +246,8 @@ static const struct {
     const char *key;
     int (*apply)(char *value);
 } verbs[] = {
-    {"seed", set_seed},   {"net", set_net},           {"hostname", set_hostname},
-    {"clock", set_clock}, {"machine_id", set_machine_id}, {"ssh_key", set_ssh_key},
+    {"seed", set_seed},       {"net", set_net},               {"hostname", set_hostname}, {"clock", set_clock},
+    {"boot_id", set_boot_id}, {"machine_id", set_machine_id}, {"ssh_key", set_ssh_key},
 };
 
 int apply_verb(const char *key, char *value)
