@@ -138,6 +138,7 @@ run_all_suites() {
   FAILED_SUITES=() REPORTS=()
   local usual=(-m 'not faults and not nightly')
   suite unit "${usual[@]}" tests/unit
+  suite cli "${usual[@]}" cli/tests
   suite portal-sqlite "${usual[@]}" -n 2 tests/portal
   DATABASE_URL=$SLIPWAY_TEST_POSTGRES_URL suite portal-postgresql "${usual[@]}" -n 2 tests/portal
   suite simulation "${usual[@]}" -n 2 tests/simulation

@@ -49,30 +49,32 @@ def attach(api: Api, vm: Json) -> None:
 
 
 def _attached(api: Api, vm: Json, stream: ClientConnection, screen: Screen) -> int | None:
-    """Carry keys and bytes; after a drop once more with a new ticket. Return why it ended for good."""
-    tried = False
+    """Carry keys and bytes, after a drop again with a new ticket. Return why it ended for good."""
+    until: float | None = None
     while True:
         ended = _carry(stream, screen)
         if ended.code is None or ended.code not in PASSING:
             return ended.code
-        if tried and ended.after_seconds < STEADY_SECONDS:
+        if until is None or ended.after_seconds >= STEADY_SECONDS:
+            until = time.monotonic() + BACK_SECONDS
+            screen.write(b"\r\n[The connection was lost. Connecting again ...]\r\n")
+        elif time.monotonic() > until:
             return ended.code
-        tried = True
-        screen.write(b"\r\n[The connection was lost. Connecting again ...]\r\n")
-        stream = _again(api, vm)
+        again = _again(api, vm, until)
+        if again is None:
+            return None
+        stream = again
 
 
-def _again(api: Api, vm: Json) -> ClientConnection:
-    """Open the console anew; the gateway may need a moment to come back. Ctrl-] ends the attempt."""
-    until = time.monotonic() + BACK_SECONDS
-    while True:
+def _again(api: Api, vm: Json, until: float) -> ClientConnection | None:
+    """Open the console anew: the gateway may need a moment to come back. None after Ctrl-]."""
+    while not _pressed_leave(BACK_PAUSE):
         try:
             return open_stream(api, vm, "serial")
         except Fault as fault:
             if fault.code != Code.UNREACHABLE or time.monotonic() > until:
                 raise
-        if _pressed_leave(BACK_PAUSE):
-            raise Fault(f"Left {plain(vm['name'])} while connecting again.", code=Code.INTERRUPTED)
+    return None
 
 
 def _pressed_leave(seconds: float) -> bool:
