@@ -6,8 +6,8 @@ import uuid
 from pathlib import Path
 
 from .disk import convert, write_disk
-from .ident import install_listener
 from .packages import CODENAME, debian_sources
+from .programs import install_programs
 from .steps import BuildError, lines, run, step
 
 FILES = Path(__file__).resolve().parent.parent / "debian-12"
@@ -26,7 +26,7 @@ def build(out: Path, cache: Path, work: Path) -> None:
         _bootstrap(tree)
     with step("setting it up"):
         _set_up(tree, root_uuid)
-        install_listener(tree)
+        install_programs(tree)
     with step("writing the disk"):
         write_disk(tree, work / "debian.raw", size_mib=SIZE_MIB, label=LABEL, uuid=root_uuid)
     with step("converting to qcow2"):

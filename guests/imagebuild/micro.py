@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from .disk import convert, write_disk
-from .ident import install_listener
 from .packages import download, kernel_package, unpack
+from .programs import install_programs
 from .steps import BuildError, lines, run, step
 
 FILES = Path(__file__).resolve().parent.parent / "micro"
@@ -44,7 +44,7 @@ def build(out: Path, cache: Path, work: Path) -> None:
     version = kernel_name.removeprefix("linux-image-")
     with step("putting the root file system together"):
         _furnish(root)
-        install_listener(root)
+        install_programs(root)
         _check_libraries(root)
         stages = _module_stages()
         depmod = [str(root / "bin/busybox"), "depmod", "-b"]
