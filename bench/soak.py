@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +34,7 @@ class Soak:
         self.portal = portal
         self.chance = random.Random(seed)
         self.acknowledged: set[str] = set()
+        self.refused: Counter[str] = Counter()
         self.names: list[str] = []
         self.made = 0
         self.repairs: dict[str, list[float]] = defaultdict(list)
@@ -54,8 +55,8 @@ class Soak:
             self.acknowledged.add(self.portal("ask", verb, name))
             if verb == "delete":
                 self.names.remove(name)
-        except Refused:
-            return
+        except Refused as refusal:
+            self.refused[str(refusal).partition(":")[0]] += 1
 
     def fault(self) -> None:
         """Let something die, hang or forget, and note which operations were under way."""

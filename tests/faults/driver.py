@@ -21,14 +21,15 @@ from django.db import close_old_connections  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from accounts.actor import Actor  # noqa: E402
-from accounts.models import QuotaLimit, User  # noqa: E402
-from accounts.services import issue_token  # noqa: E402
+from accounts.models import Membership, Project, QuotaLimit, Role, User  # noqa: E402
+from accounts.services import create_user, issue_token  # noqa: E402
+from hypervisor.errors import HypervisorError  # noqa: E402
 from hypervisor.factory import open_hypervisor  # noqa: E402
 from hypervisor.fake import FakeHypervisor  # noqa: E402
 from portal.invariants import evaluate  # noqa: E402
 from tests.portal.world import ApiClient, make_world  # noqa: E402
-from vms import dispatch, following, services  # noqa: E402
-from vms.models import Node, Operation, VirtualMachine  # noqa: E402
+from vms import dispatch, following, quotas, services  # noqa: E402
+from vms.models import ConsoleSession, Node, Operation, StoragePool, VirtualMachine  # noqa: E402
 from vms.states import LIVE, DesiredState  # noqa: E402
 
 
@@ -57,9 +58,51 @@ class Driver:
     def slow(self, seconds: float) -> None:
         self.fake().set_slow(seconds)
 
-    def create(self, name: str) -> str:
-        new = services.NewVm(name=name, image="micro", flavor="nano", project="harbor")
+    def create(self, name: str, more: dict[str, Any] | None = None) -> str:
+        wanted = {"image": "micro", "flavor": "nano", "project": "harbor"} | (more or {})
+        new = services.NewVm(name=name, **{key: _hashable(value) for key, value in wanted.items()})
         return str(services.request_create(self.actor(), new)[1].pk)
+
+    def token(self, username: str = "alice") -> str:
+        """A token of one of the demo's people, or of a new member of the project."""
+        user = User.objects.filter(username=username).first()
+        if user is None:
+            user = create_user(Actor.system(), username, "correct-horse-battery", email=f"{username}@test.invalid")
+            Membership.objects.create(project=Project.objects.get(name="harbor"), user=user, role=Role.MEMBER)
+        return issue_token(Actor(user=user, via="test"), "test")[1]
+
+    def vm(self, name: str) -> list[str]:
+        """[id, domain uuid, version]."""
+        found = VirtualMachine.objects.get(name=name)
+        return [str(found.pk), str(found.domain_uuid), found.version]
+
+    def guest(self, name: str, words: str) -> int:
+        """Let the guest's shell do something; return the number of its process."""
+        arguments = {"path": "/bin/sh", "arg": ["-c", words]}
+        uuid = VirtualMachine.objects.get(name=name).domain_uuid
+        answer: dict[str, int] = self.hypervisor.agent(uuid, "guest-exec", arguments, 5)
+        return answer["pid"]
+
+    def guest_answers(self, name: str) -> bool:
+        uuid = VirtualMachine.objects.get(name=name).domain_uuid
+        try:
+            self.hypervisor.agent(uuid, "guest-ping", timeout_seconds=2)
+        except HypervisorError:
+            return False
+        return True
+
+    def consoles(self) -> int:
+        return ConsoleSession.objects.count()
+
+    def usage(self) -> dict[str, int]:
+        return quotas.usage(Project.objects.get(name="harbor"))
+
+    def room(self) -> int:
+        """What the portal believes to be free in the pool, in bytes."""
+        return StoragePool.objects.get(node__name=settings.NODE_NAME).free_bytes
+
+    def files(self) -> list[str]:
+        return sorted(volume.name for volume in self.hypervisor.volumes(f"slipway-{settings.INSTALLATION_ID}"))
 
     def ask(self, verb: str, name: str) -> str:
         vm = VirtualMachine.objects.exclude(desired_state=DesiredState.DELETED).get(name=name)
@@ -125,6 +168,10 @@ class Driver:
             for vm in rows
             if vm.desired_state != following._FOLLOWS[vm.observed_state]
         ]
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def main() -> None:

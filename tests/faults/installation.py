@@ -5,15 +5,17 @@ The hypervisor is the fake in a file that they share, so that what is tested is 
 
 import json
 import os
-import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.faults.postgres import Postgres
 from tests.live import ROOT, wait_for
 
 NODE = "node-1"
@@ -25,13 +27,27 @@ class Refused(Exception):
     """The driver's command raised this."""
 
 
-class Installation:
-    """Processes by name: redis, postgres (where asked for), worker, agent, beat, driver."""
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
-    def __init__(self, home: Path, postgres: bool = False, libvirt_uri: str = "") -> None:
+
+class Installation:
+    """Processes by name: redis, postgres (where asked for), worker, agent, beat, driver; web and gateway if started.
+
+    `more` is environment for all of them. "worker@b" is the worker of a second node with `of_node["b"]` on top.
+    """
+
+    def __init__(
+        self, home: Path, postgres: bool = False, libvirt_uri: str = "", more: dict[str, str] | None = None
+    ) -> None:
         self.home = home
         self.running: dict[str, subprocess.Popen[str]] = {}
+        self.children: list[Child] = []
+        self.of_node: dict[str, dict[str, str]] = {}
         self.socket = home / "redis.sock"
+        self.port, self.gateway_port = free_port(), free_port()
         self.postgres = Postgres(home / "pg") if postgres else None
         url = self.postgres.url if self.postgres else f"sqlite:///{home / 'db.sqlite3'}"
         kept = {name: value for name, value in os.environ.items() if not name.startswith("SLIPWAY_")}
@@ -45,7 +61,10 @@ class Installation:
             "SLIPWAY_SUBNET": "10.71.0.0/20",
             "SLIPWAY_VAR_DIR": str(home / "var"),
             "SLIPWAY_DATA_DIR": str(home / "data"),
+            "SLIPWAY_PORT": str(self.port),
+            "SLIPWAY_GATEWAY_PORT": str(self.gateway_port),
             "PYTHONPATH": str(ROOT),
+            **(more or {}),
         }
 
     def __enter__(self) -> "Installation":
@@ -64,33 +83,61 @@ class Installation:
         return self
 
     def __exit__(self, *_error: object) -> None:
+        for child in self.children:
+            child.kill()
         for name in list(self.running):
             self.kill(name)
         if self.postgres:
             self.postgres.kill()
 
     # --- processes ----------------------------------------------------------------------------------------------
-    def _command(self, name: str) -> list[str]:
+    def _command(self, name: str, node: str) -> list[str]:
         celery = [str(VENV / "celery"), "--quiet", "-A", "portal"]
         redis = ["redis-server", "--port", "0", "--save", "", "--appendonly", "no", "--dir", str(self.home)]
+        asgi = ["--host", "127.0.0.1", "--ws", "websockets-sansio", "--ws-per-message-deflate", "false",
+                "--no-access-log", "--timeout-graceful-shutdown", "3", "--log-level", "warning"]  # fmt: skip
+        gateway = ["--port", str(self.gateway_port), *asgi, "--ws", "console.websocket:ConsoleSocket"]
         return {
             "redis": [*redis, "--unixsocket", str(self.socket)],
-            "worker": [*celery, "worker", "-Q", f"node.{NODE}", "-P", "threads", "-c", "8", "-n", "node@%h"],
+            "worker": [*celery, *worker_words(node)],
             "beat": [*celery, "worker", "-Q", "default", "-P", "threads", "-c", "2", "-n", "default@%h", "-B", "-s",
                      str(self.home / "beat")],
             "agent": [sys.executable, "manage.py", "node_agent"],
             "driver": [sys.executable, str(ROOT / "tests/faults/driver.py")],
+            "nursery": [sys.executable, str(ROOT / "tests/faults/nursery.py")],
+            "web": [str(VENV / "uvicorn"), "portal.asgi:application", "--port", str(self.port), *asgi],
+            "gateway": [str(VENV / "uvicorn"), "console.asgi:application", *gateway],
         }[name]  # fmt: skip
 
     def start(self, name: str) -> None:
-        piped = subprocess.PIPE if name == "driver" else subprocess.DEVNULL
+        kind, _at, node = name.partition("@")
+        environment = self.environment | self.of_node.get(node, {})
+        piped = subprocess.PIPE if kind in ("driver", "nursery") else subprocess.DEVNULL
         with (self.home / f"{name}.log").open("a") as log:
             self.running[name] = subprocess.Popen(
-                self._command(name), cwd=ROOT, env=self.environment, text=True, start_new_session=True,
-                stdin=piped, stdout=piped if name == "driver" else log, stderr=log,
+                self._command(kind, environment["SLIPWAY_NODE_NAME"]), cwd=ROOT, env=environment, text=True,
+                start_new_session=True, stdin=piped, stdout=log if piped == subprocess.DEVNULL else piped, stderr=log,
             )  # fmt: skip
         if name == "redis":
             self.wait(lambda: self.redis("ping", check=False) == "PONG", 20, "Redis answers")
+        if name in ("web", "gateway"):
+            self.wait(lambda: self._listens(name), PATIENCE, f"{name} listens")
+
+    def _listens(self, name: str) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port if name == "web" else self.gateway_port)) == 0
+
+    def bear(self) -> "Child":
+        """Return a worker that was forked off one that is loaded already (tests/faults/nursery.py)."""
+        if "nursery" not in self.running:
+            self.start("nursery")
+        nursery = self.running["nursery"]
+        assert nursery.stdin
+        assert nursery.stdout
+        nursery.stdin.write(json.dumps(worker_words(NODE)) + "\n")
+        nursery.stdin.flush()
+        self.children.append(Child(int(nursery.stdout.readline())))
+        return self.children[-1]
 
     def signal(self, name: str, number: int) -> None:
         """Send a signal to the process and all that it started."""
@@ -148,79 +195,28 @@ class Installation:
         return self("operations")
 
 
-class Postgres:
-    """A private PostgreSQL on a UNIX socket, durable against kill -9 of its processes."""
+@dataclass
+class Child:
+    """A worker from the nursery."""
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.url = f"postgres://slipway@/slipway?host={home / 'socket'}"
-        found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
-        self.bin = found[-1]
-
-    def _run(self, program: str, *words: str, check: bool = True) -> None:
-        as_postgres = ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--init-groups", "--reset-env", "--"]
-        subprocess.run(
-            [*as_postgres, str(self.bin / program), *words], cwd="/", check=check, capture_output=True, timeout=60
-        )
-
-    def create(self) -> None:
-        for folder in (self.home, self.home / "socket", self.home / "data"):
-            folder.mkdir(exist_ok=True)
-            shutil.chown(folder, "postgres", "postgres")
-        (self.home / "data").chmod(0o700)
-        self._run("initdb", "-D", str(self.home / "data"), "-U", "slipway", "-A", "trust", "-E", "UTF8", "--no-locale")
-        self.start()
-        subprocess.run(
-            ["psql", "-q", "-h", str(self.home / "socket"), "-U", "slipway", "postgres", "-c", "create database slipway"],  # noqa: E501
-            check=True, timeout=30,
-        )  # fmt: skip
-
-    def start(self) -> None:
-        """Start it; a backend that is still dying keeps the memory that the new one wants."""
-        try:
-            wait_for(self._try_to_start, 60, "PostgreSQL has started again")
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{(self.home / 'socket/log').read_text()[-2000:]}") from None
-
-    def _answers(self) -> bool:
-        words = ["psql", "-q", "-h", str(self.home / "socket"), "-U", "slipway", "postgres", "-c", "select 1"]
-        return subprocess.run(words, check=False, capture_output=True, timeout=30).returncode == 0
-
-    def _try_to_start(self) -> bool:
-        options = f"-c listen_addresses='' -c unix_socket_directories='{self.home / 'socket'}' -c max_connections=100"
-        log = str(self.home / "socket/log")
-        try:
-            self._run("pg_ctl", "-D", str(self.home / "data"), "-w", "-t", "40", "-l", log, "-o", options, "start")
-        except subprocess.CalledProcessError:  # also when it has come up while pg_ctl gave up
-            return self._answers()
-        return True
+    pid: int
+    dead: bool = field(default=False)
 
     def kill(self) -> None:
-        """SIGKILL to the server and every backend: all connections break, whatever they were doing."""
-        file = self.home / "data/postmaster.pid"
-        if not file.exists():
-            return
-        pid = int(file.read_text().split()[0])
-        children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout.split()
-        for victim in [pid, *map(int, children)]:
-            try:
-                os.kill(victim, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        wait_for(lambda: _is_dead(pid), 30, "PostgreSQL is dead")
-        for left in (file, *(self.home / "socket").glob(".s.PGSQL.*")):  # they name a process that is not reaped yet
-            left.unlink(missing_ok=True)
+        """SIGKILL, once: its number may be somebody else's later."""
+        if not self.dead:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+        self.dead = True
 
 
-def _is_dead(pid: int) -> bool:
-    """Has it gone, or does nothing but its parent's question about it keep its number?"""
-    try:
-        return f"{pid} (postgres) Z" in Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return True
+def worker_words(node: str) -> list[str]:
+    return ["worker", "-Q", f"node.{node}", "-P", "threads", "-c", "8", "-n", f"{node}@%h"]
 
 
 @contextmanager
-def installation(home: Path, postgres: bool = False, libvirt_uri: str = "") -> Iterator[Installation]:
-    with Installation(home, postgres, libvirt_uri) as made:
+def installation(
+    home: Path, postgres: bool = False, libvirt_uri: str = "", more: dict[str, str] | None = None
+) -> Iterator[Installation]:
+    with Installation(home, postgres, libvirt_uri, more) as made:
         yield made

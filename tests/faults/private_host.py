@@ -83,7 +83,11 @@ class PrivateHost:
         done = subprocess.run(["virsh", "-c", self.uri, "version"], check=False, capture_output=True, timeout=60)
         return done.returncode == 0
 
-    def _pids(self, *words: str) -> list[int]:
+    def virsh(self, *words: str) -> str:
+        done = subprocess.run(["virsh", "-c", self.uri, *words], check=True, capture_output=True, text=True, timeout=60)
+        return done.stdout.strip()
+
+    def pids(self, *words: str) -> list[int]:
         """The processes of the host whose command line has all these words, by the numbers of the outer world."""
         inside = Path(f"/proc/{self._first()}/ns/pid").readlink()
         found = []
@@ -97,17 +101,17 @@ class PrivateHost:
         return found
 
     def signal(self, number: int, *words: str) -> None:
-        found = self._pids(*words)
+        found = self.pids(*words)
         assert found, f"no process with {words}"
         for pid in found:
             os.kill(pid, number)
 
     def kill(self) -> None:
         self.signal(signal.SIGKILL, "libvirtd -d")
-        wait_for(lambda: not self._pids("libvirtd -d"), 20, "libvirtd is dead")
+        wait_for(lambda: not self.pids("libvirtd -d"), 20, "libvirtd is dead")
 
     def qemu_lives(self, uuid: str) -> bool:
-        return bool(self._pids("qemu-system", uuid))
+        return bool(self.pids("qemu-system", uuid))
 
     def kill_qemu(self, uuid: str) -> None:
         self.signal(signal.SIGKILL, "qemu-system", uuid)

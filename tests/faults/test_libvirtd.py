@@ -1,58 +1,13 @@
 """F2, F5, F6, F11 on a private libvirtd with real QEMU: it is killed, hangs and comes back while the portal works."""
 
-import shutil
 import signal
-import tempfile
 import time
-from pathlib import Path
 
 import pytest
 
-from tests.faults.installation import installation
-from tests.faults.private_host import PrivateHost
-from tests.live import ROOT
+from tests.faults.conftest import BOOTED
 
 pytestmark = pytest.mark.timeout(900)
-BOOTED = 240.0  # seconds for an emulated guest on a busy machine
-
-
-@pytest.fixture(scope="module")
-def home():
-    folder = Path(tempfile.mkdtemp(prefix="sw-", dir="/tmp"))  # short: sockets have 107 bytes; open to QEMU's user
-    folder.chmod(0o711)
-    (folder / "data/images").mkdir(parents=True)
-    if not (ROOT / "var/cache/images/micro.qcow2").exists():
-        pytest.fail("the image micro is missing: run ./dev image micro")
-    shutil.copy(ROOT / "var/cache/images/micro.qcow2", folder / "data/images")
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def host(home):
-    with PrivateHost(home) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def portal(home, host):
-    with installation(home, libvirt_uri=host.uri) as made:
-        yield made
-
-
-@pytest.fixture
-def running(portal):
-    """Return (name, domain uuid) of a running machine."""
-    machines = portal("machines")
-    name = "v-1"
-    if name not in machines:
-        portal("create", name)
-    elif machines[name][2] != "running":
-        portal("ask", "start", name)
-    portal.wait(lambda: portal("live") == 0, BOOTED, "the machine has booted")
-    uuid, _desired, observed, _reason = portal("machines")[name]
-    assert observed == "running", portal("operations")
-    return name, uuid
 
 
 def seen(portal, name):

@@ -1,0 +1,98 @@
+"""What fault tests on a private host share: a folder, a pool whose room can be changed, and the portal on it."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.faults.installation import Installation, installation
+from tests.faults.private_host import PrivateHost
+from tests.live import ROOT
+
+ROOMY = 3 * 2**30  # more than the reserve below which no machine is placed
+
+
+@dataclass
+class SmallPool:
+    """A pool in memory of its own, whose size is changed while it is in use: `leave(bytes)`, `make_room()`."""
+
+    path: Path
+
+    def __enter__(self) -> "SmallPool":
+        self.path.mkdir(parents=True)
+        options = f"size={ROOMY},mode=0711"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "slipway-faults", str(self.path)], check=True)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        subprocess.run(["umount", "--lazy", str(self.path)], check=True)
+
+    @property
+    def used(self) -> int:
+        found = os.statvfs(self.path)
+        return (found.f_blocks - found.f_bfree) * found.f_frsize
+
+    def leave(self, room: int) -> None:
+        """Let so many bytes be free."""
+        self._resize(self.used + room)
+
+    def make_room(self) -> None:
+        self._resize(ROOMY)
+
+    def _resize(self, size: int) -> None:
+        subprocess.run(["mount", "-o", f"remount,size={size}", str(self.path)], check=True)
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="sw-", dir="/tmp"))  # short: sockets have 107 bytes; open to QEMU's user
+    folder.chmod(0o711)
+    (folder / "data/images").mkdir(parents=True)
+    if not (ROOT / "var/cache/images/micro.qcow2").exists():
+        pytest.fail("the image micro is missing: run ./dev image micro")
+    shutil.copy(ROOT / "var/cache/images/micro.qcow2", folder / "data/images")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def pool(home: Path) -> Iterator[SmallPool]:
+    """Mounted before the host's namespaces are made, so that both worlds see it."""
+    with SmallPool(home / "data/pool") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def host(home: Path, pool: SmallPool) -> Iterator[PrivateHost]:
+    with PrivateHost(home) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def portal(home: Path, host: PrivateHost) -> Iterator[Installation]:
+    with installation(home, libvirt_uri=host.uri) as made:
+        yield made
+
+
+@pytest.fixture
+def running(portal: Installation) -> tuple[str, str]:
+    """Return (name, domain uuid) of a running machine."""
+    machines = portal("machines")
+    name = "v-1"
+    if name not in machines:
+        portal("create", name)
+    elif machines[name][2] != "running":
+        portal("ask", "start", name)
+    portal.wait(lambda: portal("live") == 0, BOOTED, "the machine has booted")
+    uuid, _desired, observed, _reason = portal("machines")[name]
+    assert observed == "running", portal("operations")
+    portal.wait(lambda: portal("guest_answers", name), BOOTED, "the guest answers")
+    return name, uuid
+
+
+BOOTED = 240.0  # seconds for an emulated guest on a busy machine
