@@ -344,7 +344,7 @@ static void mac_of(const char *address, unsigned char *mac)
     while (table && fgets(line, sizeof line, table)) {
         unsigned int part[6];
         if (sscanf(line, "%63s %31s %31s %31s", known, kind, flags, found) == 4 && !strcmp(known, address)
-            && sscanf(found, "%x:%x:%x:%x:%x:%x", part, part + 1, part + 2, part + 3, part + 4, part + 5) == 6)
+            && strcmp(flags, "0x0") && sscanf(found, "%x:%x:%x:%x:%x:%x", part, part + 1, part + 2, part + 3, part + 4, part + 5) == 6)
             for (int i = 0; i < 6; i++)
                 mac[i] = (unsigned char)part[i];
     }

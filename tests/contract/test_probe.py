@@ -1,0 +1,81 @@
+"""The isolation probe itself, between namespaces that nothing separates: it must find every way that is open.
+
+Were it blind, an isolation report would be a row of green ticks that means nothing.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from guests.imagebuild.programs import compile_program
+
+HOST, NEIGHBOUR, GUEST = "10.99.0.1", "10.99.0.3", "10.99.0.2"
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=10)
+
+
+@pytest.fixture(scope="module")
+def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compile_program("probe", tmp_path_factory.mktemp("probe") / "slipway-probe")
+
+
+@pytest.fixture
+def unguarded() -> Iterator[str]:
+    """A guest and a neighbour on one bridge, each a namespace, and the bridge in a third one as their host."""
+    names = [f"sw-probe-{who}" for who in ("host", "guest", "next")]
+    host, guest, neighbour = names
+    try:
+        for name in names:
+            ip("netns", "add", name)
+            ip("-n", name, "link", "set", "lo", "up")
+        ip("-n", host, "link", "add", "br0", "type", "bridge")
+        ip("-n", host, "addr", "add", f"{HOST}/24", "dev", "br0")
+        ip("-n", host, "link", "set", "br0", "up")
+        for number, (name, address) in enumerate(((guest, GUEST), (neighbour, NEIGHBOUR))):
+            ip("-n", host, "link", "add", f"port{number}", "type", "veth", "peer", "name", "eth0", "netns", name)
+            ip("-n", host, "link", "set", f"port{number}", "master", "br0", "up")
+            ip("-n", name, "addr", "add", f"{address}/24", "dev", "eth0")
+            ip("-n", name, "link", "set", "eth0", "up")
+            ip("-n", name, "route", "add", "default", "via", HOST)
+        yield guest
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, timeout=10, check=False)
+
+
+def found(guest: str, probe: Path, *arguments: str) -> dict[str, str]:
+    command = ["ip", "netns", "exec", guest, str(probe), *arguments]
+    said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    return {name: rest for name, _space, rest in (line.partition(" ") for line in said.splitlines())}
+
+
+def test_the_probe_finds_every_way_that_is_open(unguarded: str, probe: Path) -> None:
+    said = found(unguarded, probe, HOST, NEIGHBOUR, "22,8000-8010")
+    assert said["host_tcp"].startswith("open 22(refused),8000(refused)")
+    assert said["neighbour_tcp"] == "open 22(refused)"
+    for way in ("neighbour_arp", "neighbour_ping", "forged_mac", "forged_ip"):
+        assert said[way] == "open", said
+    assert said["metadata"] == said["private"] == said["router"] == "blocked"
+
+
+def test_without_a_card_there_is_nothing_to_try(probe: Path) -> None:
+    name = "sw-probe-alone"
+    ip("netns", "add", name)
+    try:
+        assert found(name, probe, HOST, NEIGHBOUR) == {"card": "blocked there is no card with an address"}
+    finally:
+        ip("netns", "del", name)
+
+
+def test_what_is_no_address_is_refused(probe: Path) -> None:
+    done = subprocess.run([str(probe), "host", NEIGHBOUR], capture_output=True, text=True, timeout=10, check=False)
+    assert (done.returncode, done.stderr) == (2, "usage: slipway-probe HOST NEIGHBOUR [PORTS]\n")
+
+
+def test_ip_is_there() -> None:
+    assert shutil.which("ip")
