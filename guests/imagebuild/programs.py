@@ -1,4 +1,4 @@
-"""The programs of ours in the images, for clones, runs and reports: compiled here, static, so that any guest runs them."""
+"""The programs of ours in the images, for clones, runs and reports: compiled here, static, to run in any guest."""
 
 from pathlib import Path
 
