@@ -41,6 +41,7 @@ PAUSE_SECONDS = 0.5  # a machine is swapped at most twice a second, however many
 SEND_TIMEOUT_SECONDS = 10.0  # a browser that does not read is let go: it re-reads when it is back
 WATCHED_AT_MOST = 200
 LONGEST_MESSAGE = 16 * 1024
+OF_ONE_MACHINE = ("machine", "console", "sandbox")  # pages that are about one machine: others do not concern them
 
 
 class StatusConsumer(AsyncJsonWebsocketConsumer):
@@ -155,7 +156,7 @@ class StatusConsumer(AsyncJsonWebsocketConsumer):
 
     async def _send_vm(self, vm_id: str) -> None:
         if self.kind == "hint" or vm_id not in self.shown:
-            if self.kind not in ("machine", "console"):
+            if self.kind not in OF_ONE_MACHINE:
                 await self._say({"type": "changed"})
             return
         fragment = await self._render(vm_id)

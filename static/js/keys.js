@@ -2,7 +2,7 @@
    them off (WCAG 2.1.4): <body data-keys>. */
 import { $, $$, typing } from "./dom.js";
 
-const GO = { h: "home", m: "machines", q: "quotas", d: "desk" };
+const GO = { h: "home", m: "machines", s: "sandboxes", q: "quotas", d: "desk" };
 const AFTER_G_MS = 1500;
 
 let goUntil = 0;
@@ -38,7 +38,7 @@ function menu(within) {
 }
 
 function inRow(key) {
-  const within = current() ?? $("#main[data-live=machine]");
+  const within = current() ?? $("#main:is([data-live=machine], [data-live=sandbox])");
   if (key === "x") return press("[data-row]", within);
   if (key === "o") return press("[data-key=o]", within);
   if (key === "s") return press("[data-key=s]", within);

@@ -6,8 +6,10 @@
      data-live="rows"     the fragments of the machines that are listed (data-vm), in the view that is shown
      data-live="machine"  one machine's page (data-vm)
      data-live="console"  the state of one machine beside its console (data-vm)
+     data-live="sandbox"  one sandbox's page (data-vm)
+     data-live="leases"   the fragments of the sandboxes that are listed (data-vm)
      data-live="reread"   read the page again when any machine of mine changes
-   With data-all, staff hear of everybody's machines. */
+   With data-all, staff hear of everybody's machines. What a script fills (data-filled) is left to that script. */
 import { Idiomorph } from "../vendor/idiomorph/idiomorph.mjs";
 import { now, sync } from "./clock.js";
 import { $, $$, request, say } from "./dom.js";
@@ -42,7 +44,7 @@ export function swap(element, html) {
   Idiomorph.morph(element, html, {
     morphStyle: "outerHTML",
     ignoreActiveValue: true,
-    callbacks: { beforeAttributeUpdated: keep },
+    callbacks: { beforeAttributeUpdated: keep, beforeNodeMorphed: (old) => !old.matches?.("[data-filled]") },
   });
   document.dispatchEvent(new CustomEvent("slipway:swapped"));
 }
@@ -85,7 +87,8 @@ function wants() {
   const all = main?.dataset.all !== undefined;
   const projects = main?.dataset.projects !== undefined;
   if (!kind) return null;
-  if (kind === "machine" || kind === "console") return { kind, shown: shown(main), all };
+  if (["machine", "console", "sandbox"].includes(kind)) return { kind, shown: shown(main), all };
+  if (kind === "leases") return { kind: "lease", shown: shown(main), all, projects };
   if (kind === "rows") {
     return { kind: main.dataset.view === "cards" ? "tile" : "row", shown: shown(main), all, projects };
   }

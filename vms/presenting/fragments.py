@@ -1,6 +1,6 @@
 """Machines as markup, for pages and for the push: one template each, so that both always look the same."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -26,6 +26,17 @@ TEMPLATES = {
     "machine": "vms/machine_body.html",
     "console": "vms/console_state.html",
 }
+Fill = Callable[[User, VirtualMachine], dict[str, Any]]
+_FILLS: dict[str, Fill] = {}
+
+
+def offer(kind: str, template: str, fill: Fill) -> None:
+    """Let pages of another app be pushed too: a kind, its template, and what fills that for a reader.
+
+    `fill` raises NotVisible for a machine that is no longer of its kind.
+    """
+    TEMPLATES[kind] = template
+    _FILLS[kind] = fill
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +106,9 @@ def typical_seconds(kind: str) -> float | None:
 def render(kind: str, user: User, vm_id: UUID | str, **context: Any) -> Fragment:
     """Return a machine's fragment for this reader; NotVisible once it is gone or no longer theirs to see."""
     vm = get_vm_for(user, vm_id)
-    if kind == "machine":
+    if kind in _FILLS:
+        context |= _FILLS[kind](user, vm)
+    elif kind == "machine":
         context |= machine_context(user, vm)
     else:
         context["card"] = cards_for(user, [vm])[0]
