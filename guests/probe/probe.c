@@ -2,6 +2,9 @@
  * Tries to get out of a sandbox, and says what it could not do. Run inside the guest, by root, by the isolation report.
  *
  *   slipway-probe HOST NEIGHBOUR [PORTS]
+ *   slipway-probe shout HOST NEIGHBOUR NEIGHBOURS_MAC
+ *
+ * The first tries and says what came back; the second only sends, for a test that listens at the neighbour's end.
  *
  * HOST is the bridge's address (the gateway), NEIGHBOUR another guest's on the same bridge, PORTS a list like
  * "22,53,8000-8010" of the host's TCP ports. One line a probe on stdout, "NAME RESULT DETAIL":
@@ -406,11 +409,106 @@ static void probe_frames(const struct card *card, const char *host_name, struct 
     close(wire);
 }
 
+/* ---- shouting ----------------------------------------------------------------------------------------------- */
+
+static size_t udp(unsigned char *at, uint16_t from_port, uint16_t to_port, const void *payload, size_t length)
+{
+    put16(at, from_port);
+    put16(at + 2, to_port);
+    put16(at + 4, (uint16_t)(8 + length));
+    put16(at + 6, 0);
+    memcpy(at + 8, payload, length);
+    return 8 + length;
+}
+
+/* Says the result of sending: a filter drops silently, so "sent" says nothing of who heard it. */
+static void shout(const char *what, int wire, const unsigned char *frame, size_t length)
+{
+    tell(what, send(wire, frame, length, 0) < 0 ? "unsent" : "sent", "");
+}
+
+static int shout_all(const struct card *card, struct in_addr host, struct in_addr neighbour, const unsigned char *mac)
+{
+    static const unsigned char everybody[6] = {255, 255, 255, 255, 255, 255}, all_nodes[6] = {0x33, 0x33, 0, 0, 0, 1};
+    unsigned char frame[FRAME], forged[6], offer[260] = {2, 1, 6};
+    struct in_addr all = {INADDR_BROADCAST};
+    size_t length;
+    int wire = listen_to_all(card);
+
+    if (wire < 0) {
+        perror("slipway-probe");
+        return 1;
+    }
+    memcpy(forged, card->mac, 6);
+    forged[5] ^= 0x55;
+    memcpy(offer + 236, (const unsigned char[]){0x63, 0x82, 0x53, 0x63, 53, 1, 2, 255}, 8);
+
+    ethernet(frame, everybody, card->mac, ETH_P_IP);
+    length = 14 + ipv4(frame + 14, card->address, all, 17, udp(frame + 34, 67, 68, offer, sizeof offer));
+    shout("dhcp_offer", wire, frame, length);
+    length = 14 + ipv4(frame + 14, host, all, 17, udp(frame + 34, 67, 68, offer, sizeof offer));
+    shout("dhcp_offer_as_host", wire, frame, length);
+
+    length = arp_request(frame, card->mac, host, neighbour);
+    shout("arp_as_host", wire, frame, length);
+    length = arp_request(frame, forged, card->address, neighbour);
+    shout("arp_forged_mac", wire, frame, length);
+    length = arp_request(frame, card->mac, card->address, neighbour);
+    shout("arp", wire, frame, length);
+
+    ethernet(frame, mac, card->mac, ETH_P_IP);
+    length = 14 + ipv4(frame + 14, card->address, neighbour, 17, udp(frame + 34, 5000, 5000, "slipway", 7));
+    shout("udp", wire, frame, length);
+    length = 14 + ipv4(frame + 14, host, neighbour, 17, udp(frame + 34, 53, 5000, "slipway", 7));
+    shout("udp_as_host", wire, frame, length);
+    memcpy(frame + 6, forged, 6);
+    shout("udp_forged_mac", wire, frame, length);
+
+    memset(frame, 0, sizeof frame);
+    ethernet(frame, mac, card->mac, ETH_P_8021Q);
+    put16(frame + 14, 1);
+    put16(frame + 16, ETH_P_IP);
+    length = 18 + ipv4(frame + 18, card->address, neighbour, 17, udp(frame + 38, 5000, 5000, "slipway", 7));
+    shout("vlan", wire, frame, length);
+
+    memset(frame, 0, sizeof frame);
+    ethernet(frame, all_nodes, card->mac, ETH_P_IPV6);
+    frame[14] = 0x60;
+    put16(frame + 18, 16);
+    frame[20] = 58;
+    frame[21] = 255;
+    memcpy(frame + 22, (const unsigned char[]){0xfe, 0x80}, 2);
+    frame[37] = card->mac[5];
+    memcpy(frame + 38, (const unsigned char[]){0xff, 2}, 2);
+    frame[53] = 1;
+    frame[54] = 134;
+    frame[58] = 64;
+    put16(frame + 56, checksum(frame + 22, 48, 16 + 58));
+    shout("router_advertisement", wire, frame, 70);
+    close(wire);
+    return 0;
+}
+
+static int is_mac(const char *text, unsigned char *mac)
+{
+    unsigned int part[6];
+
+    if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x", part, part + 1, part + 2, part + 3, part + 4, part + 5) != 6)
+        return 0;
+    for (int i = 0; i < 6; i++)
+        mac[i] = (unsigned char)part[i];
+    return 1;
+}
+
 int main(int count, char **arguments)
 {
     struct in_addr host, neighbour, metadata;
+    unsigned char mac[6];
     struct card card;
 
+    if (count == 5 && !strcmp(arguments[1], "shout") && inet_aton(arguments[2], &host)
+        && inet_aton(arguments[3], &neighbour) && is_mac(arguments[4], mac) && find_card(&card))
+        return shout_all(&card, host, neighbour, mac);
     if (count < 3 || !inet_aton(arguments[1], &host) || !inet_aton(arguments[2], &neighbour)) {
         fputs("usage: slipway-probe HOST NEIGHBOUR [PORTS]\n", stderr);
         return 2;

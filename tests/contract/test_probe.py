@@ -3,14 +3,19 @@
 Were it blind, an isolation report would be a row of green ticks that means nothing.
 """
 
+import ctypes
+import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from guests.imagebuild.programs import compile_program
+from tests.ears import Ears
 
 HOST, NEIGHBOUR, GUEST = "10.99.0.1", "10.99.0.3", "10.99.0.2"
 
@@ -54,6 +59,25 @@ def found(guest: str, probe: Path, *arguments: str) -> dict[str, str]:
     return {name: rest for name, _space, rest in (line.partition(" ") for line in said.splitlines())}
 
 
+@contextmanager
+def ears_at(namespace: str) -> Iterator[Ears]:
+    """Listen on eth0 of a namespace: a socket belongs to the one in which it was opened."""
+    home = os.open("/proc/self/ns/net", os.O_RDONLY)
+    away = os.open(f"/var/run/netns/{namespace}", os.O_RDONLY)
+    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        assert libc.setns(away, 0) == 0
+        try:
+            ears = Ears("eth0")
+        finally:
+            assert libc.setns(home, 0) == 0
+        with ears:
+            yield ears
+    finally:
+        os.close(home)
+        os.close(away)
+
+
 def test_the_probe_finds_every_way_that_is_open(unguarded: str, probe: Path) -> None:
     said = found(unguarded, probe, HOST, NEIGHBOUR, "22,8000-8010")
     assert said["host_tcp"].startswith("open 22(refused),8000(refused)")
@@ -61,6 +85,19 @@ def test_the_probe_finds_every_way_that_is_open(unguarded: str, probe: Path) -> 
     for way in ("neighbour_arp", "neighbour_ping", "forged_mac", "forged_ip"):
         assert said[way] == "open", said
     assert said["metadata"] == said["private"] == said["router"] == "blocked"
+
+
+def test_all_that_is_shouted_arrives_where_nothing_stops_it(unguarded: str, probe: Path) -> None:
+    neighbour = "sw-probe-next"
+    shown = subprocess.run(
+        ["ip", "-n", neighbour, "-j", "link", "show", "eth0"], check=True, capture_output=True, text=True, timeout=10
+    ).stdout
+    mac = json.loads(shown)[0]["address"]
+    with ears_at(neighbour) as ears:
+        said = found(unguarded, probe, "shout", HOST, NEIGHBOUR, mac)
+        heard = ears.heard()
+    assert set(said.values()) == {"sent"}
+    assert len(heard) >= len(said) == 10
 
 
 def test_without_a_card_there_is_nothing_to_try(probe: Path) -> None:
