@@ -5,8 +5,10 @@ from pathlib import PurePosixPath
 from uuid import UUID
 
 from . import errors
+from .clone_shape import misfits, shape_of
 from .fake_calls import PAUSED, RUNNING, FakeCalls, in_state
 from .fake_host import FakeDomain, FakeFrozen
+from .identity import check_identity
 from .nft_rules import build_table
 from .specs import DomainSpec, DomainState, FirewallSpec, FrozenFacts, Identity
 
@@ -59,8 +61,8 @@ class FakeClones(FakeCalls):
                 raise errors.NotFound(f"nothing is frozen in {folder}")
             if template.facts.fingerprint != host.fingerprint:
                 raise errors.BadSpec("frozen under another fingerprint")
-            if shape(spec) != shape(template.spec) or spec.memory is not None:
-                raise errors.BadSpec(f"a clone has its template's devices: {shape(template.spec)}")
+            if problems := misfits(spec, shape_of(template.spec)):
+                raise errors.BadSpec("; ".join(problems))
             disk = spec.disks[0]
             if (disk.base_path, disk.below) != (template.facts.disk, template.facts.disk_below):
                 raise errors.BadSpec("the disk is not made on the frozen one")
@@ -74,6 +76,7 @@ class FakeClones(FakeCalls):
         self._tell(spec.uuid, "lifecycle")
 
     def identify(self, uuid: UUID, identity: Identity, timeout_seconds: float = 20) -> None:
+        check_identity(identity)
         with self._call("identify") as host:
             domain = in_state(host, uuid, RUNNING)
             if uuid in host.mute:
@@ -94,11 +97,3 @@ class FakeClones(FakeCalls):
     def remove_firewall(self, name: str) -> None:
         with self._call("remove_firewall") as host:
             host.firewalls.pop(name, None)
-
-
-def shape(spec: DomainSpec) -> tuple[object, ...]:
-    """What a domain and its template must have in common, or the frozen state does not fit."""
-    return (
-        spec.vcpus, spec.memory_mib, spec.virt_type, spec.cpu, spec.arch, spec.machine, len(spec.disks),
-        spec.seed_path is not None, len(spec.nics), spec.identity_socket is not None, spec.run_socket is not None,
-    )  # fmt: skip

@@ -18,7 +18,7 @@ class NetworkSpec:
     """A network of ours: STP off, ports isolated from each other, and the anti-spoofing filter `filter_name`.
 
     `hosts_dir` is the folder of the DHCP host entries, made if it is missing; dnsmasq's user must be able to reach it.
-    An isolated network has no use for gateway and range.
+    An isolated network has no gateway, prefix length or range: "" and 0.
     """
 
     name: str

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from uuid import UUID
 
 from .errors import BadSpec
-from .specs import NetworkSpec
+from .specs import NetworkKind, NetworkSpec
 from .xml_text import Element, attribute, element, from_text, text_of, to_text
 
 NETWORK_NAMESPACE = "https://slipway.dev/xmlns/network/1"
@@ -19,13 +19,15 @@ _NOBODY_YET = {"srcipaddr": "0.0.0.0", "dstipaddr": "255.255.255.255"}  # noqa: 
 
 
 def build_network(spec: NetworkSpec) -> str:
-    """The XML of a NAT network with DHCP and DNS."""
+    """The XML of a NAT network with DHCP and DNS, or of an isolated one with neither."""
     ours: dict[str, object] = {
         "filter": spec.filter_name,
         "filter_uuid": spec.filter_uuid,
         "hosts_dir": spec.hosts_dir,
     }
     tag = element("network", ours, namespace=NETWORK_NAMESPACE, prefix="slipway")
+    if spec.kind is NetworkKind.ISOLATED:
+        return to_text(_isolated(spec, tag))
     options = [
         "dhcp-ignore-names",  # a name that a guest sends must not become one that its neighbours resolve
         "dhcp-ignore=tag:!known",  # nor can it take leases of free addresses under invented MACs
@@ -49,24 +51,39 @@ def build_network(spec: NetworkSpec) -> str:
     )
 
 
+def _isolated(spec: NetworkSpec, tag: Element) -> Element:
+    """A bridge without an address of the host: libvirt then runs no DHCP, and forwards nothing."""
+    return element(
+        "network",
+        {},
+        element("name", {}, spec.name),
+        element("uuid", {}, str(spec.uuid)),
+        element("metadata", {}, tag),
+        element("bridge", {"name": spec.bridge, "stp": "off", "delay": "0"}),
+        element("domain", {"name": spec.domain, "localOnly": "yes"}),
+    )
+
+
 def parse_network(text: str) -> NetworkSpec:
     """The spec that a network's XML stands for; BadSpec when it is not one of ours."""
     root = from_text(text)
     tag = f"metadata/{{{NETWORK_NAMESPACE}}}network"
-    if attribute(root, "forward", "mode") != "nat" or attribute(root, "bridge", "stp") != "off":
+    isolated = root.find("forward") is None and root.find("ip") is None
+    if attribute(root, "bridge", "stp") != "off" or not (isolated or attribute(root, "forward", "mode") == "nat"):
         raise BadSpec("a network of another kind")
     return NetworkSpec(
         name=text_of(root, "name"),
         uuid=UUID(text_of(root, "uuid")),
         bridge=attribute(root, "bridge", "name"),
-        gateway=attribute(root, "ip", "address"),
-        prefix_length=_prefix_length(root),
-        dhcp_first=attribute(root, "ip/dhcp/range", "start"),
-        dhcp_last=attribute(root, "ip/dhcp/range", "end"),
+        gateway="" if isolated else attribute(root, "ip", "address"),
+        prefix_length=0 if isolated else _prefix_length(root),
+        dhcp_first="" if isolated else attribute(root, "ip/dhcp/range", "start"),
+        dhcp_last="" if isolated else attribute(root, "ip/dhcp/range", "end"),
         filter_name=attribute(root, tag, "filter"),
         filter_uuid=UUID(attribute(root, tag, "filter_uuid")),
         hosts_dir=PurePosixPath(attribute(root, tag, "hosts_dir")),
         domain=attribute(root, "domain", "name"),
+        kind=NetworkKind.ISOLATED if isolated else NetworkKind.NAT,
     )
 
 

@@ -1,5 +1,7 @@
 """Facts about the host, from libvirt's capabilities and /proc/cpuinfo."""
 
+import hashlib
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,26 @@ def host_facts(conn: Any, capabilities: str) -> HostFacts:
         hypervisor_version=f"{conn.getType()} {_version(conn.getVersion())}",
         library_version=f"libvirt {_version(conn.getLibVersion())}",
     )
+
+
+def qemu_user(capabilities: str) -> tuple[int, int]:
+    """The user and group that libvirt runs QEMU as; our own where it does not say."""
+    for model in from_text(capabilities).iterfind("host/secmodel"):
+        label = model.findtext("baselabel", "")
+        if model.findtext("model") == "dac" and ":" in label:
+            uid, gid = label.split(":")
+            return int(uid.lstrip("+")), int(gid.lstrip("+"))
+    return os.getuid(), os.getgid()
+
+
+def fingerprint(conn: Any, capabilities: str) -> str:
+    """A word that changes with whatever a frozen device state depends on: QEMU, its newest machine, the host's CPU."""
+    root = from_text(capabilities)
+    machines = root.iterfind("guest/arch[@name='x86_64']/machine[@canonical]")
+    newest = {machine.text: machine.get("canonical", "") for machine in machines}
+    cpu = f"{root.findtext('host/cpu/model', '')} {' '.join(sorted(cpu_flags()))}"
+    digest = hashlib.sha256(cpu.encode()).hexdigest()[:12]
+    return f"{conn.getType()} {_version(conn.getVersion())}, {newest.get('q35', 'q35')}, cpu {digest}"
 
 
 @cache

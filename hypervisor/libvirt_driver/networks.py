@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,16 @@ import libvirt
 
 from hypervisor.dhcp_hosts import DhcpHosts
 from hypervisor.dhcp_release import release_lease
-from hypervisor.errors import AlreadyExists, BadSpec, NotFound
+from hypervisor.errors import AlreadyExists, BadSpec, HypervisorError, NotFound
 from hypervisor.network_xml import build_filter, build_network, build_reload, dnsmasq_options, parse_network
-from hypervisor.specs import NetworkSpec
+from hypervisor.nft_rules import build_removal, build_table
+from hypervisor.specs import FirewallSpec, NetworkKind, NetworkSpec
 
 from .link import Linked, verb
 
 log = logging.getLogger(__name__)
+
+_NFT_SECONDS = 10
 
 
 class NetworkVerbs(Linked):
@@ -98,6 +102,16 @@ class NetworkVerbs(Linked):
         _, spec = self._ours(network)
         return DhcpHosts(Path(spec.hosts_dir)).entries()
 
+    @verb
+    def ensure_firewall(self, spec: FirewallSpec) -> None:
+        """The table is as the spec says; replaced in one step, so there is no moment without it."""
+        _nft(build_table(spec), self._is_mock)
+
+    @verb
+    def remove_firewall(self, name: str) -> None:
+        """There is no such table."""
+        _nft(build_removal(name), self._is_mock)
+
     def _network(self, name: str) -> Any:
         """The libvirt network; NotFound when there is none."""
         try:
@@ -124,7 +138,7 @@ def _reload(network: Any, spec: NetworkSpec) -> None:
 
     Where two do this at once, one finds the entry there or gone already: then the other's change came after this file.
     """
-    if not network.isActive():
+    if not network.isActive() or spec.kind is NetworkKind.ISOLATED:
         return
     entry, dns = build_reload(spec.gateway), libvirt.VIR_NETWORK_SECTION_DNS_HOST
     for command in (libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE):
@@ -133,3 +147,14 @@ def _reload(network: Any, spec: NetworkSpec) -> None:
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:
                 raise
+
+
+def _nft(commands: str, is_mock: bool) -> None:
+    """Gives the packet filter of this host its commands, all or none; on a mock host it only judges them."""
+    command = ["nft", *(["--check"] if is_mock else []), "-f", "-"]
+    try:
+        subprocess.run(command, input=commands, check=True, capture_output=True, text=True, timeout=_NFT_SECONDS)
+    except subprocess.CalledProcessError as error:
+        raise HypervisorError(f"nft: {error.stderr.strip()[:400]}") from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise HypervisorError(f"nft: {error}") from error
