@@ -23,7 +23,7 @@ def words_of(search: str) -> list[str]:
 
 def list_people(search: str = "", cursor: str = "") -> Page[User]:
     """Return people by name. BadInput for a foreign cursor."""
-    rows: QuerySet[User] = User.objects.select_related("personal_project")
+    rows: QuerySet[User] = User.objects.select_related("personal_project").exclude(personal_project__system=True)
     for word in words_of(search):
         rows = rows.filter(Q(username__icontains=word) | Q(email__icontains=word))
     return page(rows, ["username"], PEOPLE_ON_A_PAGE, cursor)
@@ -31,7 +31,7 @@ def list_people(search: str = "", cursor: str = "") -> Page[User]:
 
 def list_projects(search: str = "", cursor: str = "") -> Page[Project]:
     """Return projects by name; the search looks at their members too. BadInput for a foreign cursor."""
-    rows: QuerySet[Project] = Project.objects.select_related("personal_of")
+    rows: QuerySet[Project] = Project.objects.filter(system=False).select_related("personal_of")
     for word in words_of(search):
         theirs = Membership.objects.filter(user__username__iexact=word).values("project")
         rows = rows.filter(Q(name__icontains=word) | Q(pk__in=theirs))

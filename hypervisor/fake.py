@@ -224,6 +224,8 @@ class FakeHypervisor(FakeClones):
             answers: dict[str, Any] = {
                 "guest-file-open": 1000,
                 "guest-file-read": {"count": 4, "buf-b64": f"Ym9vdA{domain.boots}", "eof": True},
+                "guest-exec": {"pid": 7},
+                "guest-exec-status": {"exited": True, "exitcode": host.exit_code, "out-data": host.said_base64},
             }
             return answers.get(command, {})
 

@@ -1,5 +1,6 @@
 """What the fake hypervisor remembers, how it is told to behave, and the file through which processes share it."""
 
+import base64
 import fcntl
 import os
 import pickle
@@ -81,6 +82,8 @@ class FakeHost:
     firewalls: dict[str, FirewallSpec] = field(default_factory=dict)
     fingerprint: str = "fake 1"
     calls: list[str] = field(default_factory=list)
+    exit_code: int = 0  # of every command that the agent is asked to run
+    said_base64: str = "MAo="  # what it printed: "0"
     slow_seconds: float = 0.0  # what each call takes, so that there is something to interrupt
 
     def domain(self, uuid: UUID) -> FakeDomain:
@@ -136,6 +139,11 @@ class FakeControls:
         """Make the guest's agent never answer."""
         with self._open() as host:
             (host.mute.add if mute else host.mute.discard)(uuid)
+
+    def set_command(self, exit_code: int, said: str = "0\n") -> None:
+        """Say how every command ends that the agent is asked to run, and what it prints."""
+        with self._open() as host:
+            host.exit_code, host.said_base64 = exit_code, base64.b64encode(said.encode()).decode()
 
     def happen(self, uuid: UUID, state: DomainState, reason: str = "") -> None:
         """Let something happen to a domain behind our back, with its event."""

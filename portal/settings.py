@@ -43,6 +43,14 @@ RATES = {
     "change": ((400, 60), (1500, 600)),  # every unsafe API call; a script may be quick, for a while
     "screenshot": ((600, 60),),  # those that have to be fetched from a node
 }
+# steps beside those of vms, imported by workers alone: {step name: function}
+OPERATION_HANDLERS = ["sandboxes.operations.handlers.HANDLERS"]
+SANDBOX_LEASE_MINUTES = (1, 7 * 24 * 60)  # the shortest and the longest that a lease may have left
+SANDBOX_GRACE = timedelta(hours=24)  # from a lease's end, paused to disk, to its deletion
+SANDBOX_WARN_BEFORE = timedelta(minutes=5)  # the end, or a tenth of a shorter lease
+SANDBOX_POOL_MEMORY_FREE = 0.15  # of a node's memory: with less free, waiting clones are taken away
+READY_SCRIPT_WAIT = timedelta(minutes=10)
+FILES_AT_MOST_BYTES = 256 * 2**20  # of one transfer to or from a sandbox
 EVENT_STREAMS_PER_USER = 10
 CONSOLE_TICKET_TTL = timedelta(seconds=30)
 PERSONAL_QUOTA = {
@@ -223,6 +231,7 @@ CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_BEAT_SCHEDULE = {
     "ring-due-operations": {"task": "vms.ring_due_operations", "schedule": 5.0},
     "sweep": {"task": "vms.sweep", "schedule": 30.0},
+    "sandboxes": {"task": "sandboxes.sweep", "schedule": 5.0},
 }
 
 configure_structlog()

@@ -121,7 +121,7 @@ def _node_view(node: Node, row: Mapping[str, int], now: datetime) -> NodeView:
 
 def promised() -> dict[str, int | None]:
     """Return how much all projects together may allocate of each dimension; None where one of them is unlimited."""
-    projects = Project.objects.count()
+    projects = Project.objects.filter(system=False).count()
     rows = {
         row["dimension"]: row
         for row in QuotaLimit.objects.filter(member=None, dimension__in=[d.value for d in ALLOCATED])

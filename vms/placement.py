@@ -2,16 +2,19 @@
 
 import ipaddress
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
+from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Q, Sum
+from django.db.models import Q, QuerySet, Sum
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.refusals import Refusal
 
 from .models import Network, Nic, Node, StoragePool, VirtualMachine
+from .states import NetworkKind
 
 MEMORY_OVERCOMMIT = 1.5  # running machines may be promised this much of a node's memory
 POOL_RESERVE_BYTES = 2 * 2**30  # a pool is never filled beyond this
@@ -31,14 +34,18 @@ class Place:
     network: Network
 
 
-def choose(memory_mib: int) -> Place:
-    """Return the place for a machine of this size; NoRoom says what is missing. Three queries, whatever the fleet."""
-    oldest = timezone.now() - settings.NODE_AWAY_AFTER
+def choose(memory_mib: int, kind: str = NetworkKind.VMS, among: Collection[UUID] | None = None) -> Place:
+    """Return the place for a machine of this size on a network of this kind; NoRoom says what is missing.
+
+    `among`: only these nodes. Three queries, whatever the fleet.
+    """
     nodes = list(
-        Node.objects.filter(cordoned=False, hypervisor_ok=True, synced_at__gt=oldest)
+        nodes_ok()
         .annotate(promised=Sum("vms__memory_mib", filter=_running_on_node(), default=0))
         .prefetch_related("pools", "networks")
     )
+    if among is not None:
+        nodes = [node for node in nodes if node.pk in among]
     if not nodes:
         raise NoRoom(_("No node takes new machines right now. An admin has to look at the nodes."))
     fitting = [node for node in nodes if node.promised + memory_mib <= node.memory_mib * MEMORY_OVERCOMMIT]
@@ -48,10 +55,16 @@ def choose(memory_mib: int) -> Place:
         )
     for node in sorted(fitting, key=lambda n: n.promised / max(n.memory_mib, 1)):
         pool = max(node.pools.all(), key=lambda p: p.free_bytes, default=None)
-        network = next(iter(node.networks.all()), None)
+        network = next((network for network in node.networks.all() if network.kind == kind), None)
         if pool and network and pool.free_bytes > POOL_RESERVE_BYTES:
             return Place(node, pool, network)
     raise NoRoom(_("No storage pool has room for another disk. An admin has to free some."))
+
+
+def nodes_ok() -> QuerySet[Node]:
+    """Return the nodes that take new machines: not cordoned, not away, with a hypervisor that answers."""
+    oldest = timezone.now() - settings.NODE_AWAY_AFTER
+    return Node.objects.filter(cordoned=False, hypervisor_ok=True, synced_at__gt=oldest)
 
 
 def _running_on_node() -> Q:
@@ -59,8 +72,8 @@ def _running_on_node() -> Q:
     return Q(vms__desired_state="running") | Q(vms__observed_state__in=["running", "paused"])
 
 
-def give_card(vm: VirtualMachine, network: Network) -> Nic:
-    """Give the machine a card with the next free address. The caller is in a transaction.
+def give_card(vm: VirtualMachine, network: Network, *, linked: bool = True) -> Nic:
+    """Give the machine a card with the next free address, plugged in or not. The caller is in a transaction.
 
     The network's row is locked and its cursor moves on, so the cost does not grow with the number of machines.
     """
@@ -74,7 +87,7 @@ def give_card(vm: VirtualMachine, network: Network) -> Nic:
         host += 1
         if not Nic.objects.filter(network=locked, address=address).exists():
             Network.objects.filter(pk=locked.pk).update(next_host=host)
-            return Nic.objects.create(vm=vm, network=locked, mac=_mac(), address=address)
+            return Nic.objects.create(vm=vm, network=locked, mac=_mac(), address=address, linked=linked)
     raise NoRoom(_("Every address of the network is taken. Delete a machine, or ask an admin for a larger network."))
 
 

@@ -1,16 +1,19 @@
 """Quotas: counted from the rows, under a lock, in the transaction that makes the rows. Nothing is stored.
 
 A machine counts as allocated from its row's first to its last moment, a tombstone included: its disk is there.
-It counts as running when it is desired running, or seen running or paused.
+It counts as running when it is desired running, or seen running or paused. Sandboxes are counted like machines, but as
+sandboxes and not as machines; the minutes of their leases come from the ledger (vms/models/usage.py).
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Count, Q, QuerySet, Sum
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -18,8 +21,8 @@ from accounts.dimensions import ALLOCATED, RUNNING, Dimension
 from accounts.models import Project, QuotaLimit, User
 from accounts.refusals import QuotaExceeded
 
-from .models import VirtualMachine
-from .states import ACTIVE, DesiredState
+from .models import UsageEntry, VirtualMachine
+from .states import ACTIVE, DesiredState, Role
 
 Amounts = dict[str, int]
 COUNTS_AS_RUNNING = Q(desired_state=DesiredState.RUNNING) | Q(observed_state__in=ACTIVE)
@@ -35,32 +38,47 @@ _UNIT = {
     Dimension.MEMORY_MIB: " MiB",
     Dimension.RUNNING_MEMORY_MIB: " MiB",
     Dimension.DISK_GIB: " GiB",
+    Dimension.SANDBOX_MINUTES: " min",
 }
 
 
 def _aggregates() -> dict[str, Any]:
     return {
-        Dimension.VMS: Count("id"),
+        Dimension.VMS: Count("id", filter=Q(role=Role.MACHINE)),
         Dimension.VCPUS: Sum("vcpus", default=0),
         Dimension.MEMORY_MIB: Sum("memory_mib", default=0),
         Dimension.DISK_GIB: Sum("disk_gib", default=0),
         Dimension.RUNNING_VMS: Count("id", filter=COUNTS_AS_RUNNING),
         Dimension.RUNNING_VCPUS: Sum("vcpus", filter=COUNTS_AS_RUNNING, default=0),
         Dimension.RUNNING_MEMORY_MIB: Sum("memory_mib", filter=COUNTS_AS_RUNNING, default=0),
+        Dimension.SANDBOXES: Count("id", filter=Q(role=Role.SANDBOX)),
     }
 
 
+def this_month() -> date:
+    """Return the first day of the current calendar month, UTC."""
+    return timezone.now().date().replace(day=1)
+
+
+def _minutes(rows: QuerySet[UsageEntry]) -> dict[UUID, int]:
+    """Return the lease minutes of this month by project: what was used, and what live leases have reserved."""
+    sums = rows.filter(month=this_month()).order_by().values_list("project").annotate(total=Sum("seconds"))
+    return {project: max(0, -(-total // 60)) for project, total in sums}
+
+
 def usage(project: Project, member: User | None = None) -> Amounts:
-    """Return what a project, or one member within it, uses now: {dimension: amount}. One query."""
+    """Return what a project, or one member within it, uses now: {dimension: amount}. Two queries."""
     rows = VirtualMachine.objects.filter(project=project)
+    entries = UsageEntry.objects.filter(project=project)
     if member is not None:
-        rows = rows.filter(created_by=member)
+        rows, entries = rows.filter(created_by=member), entries.filter(member=member)
     counted = rows.aggregate(**{f"sum_{name}": count for name, count in _aggregates().items()})
+    counted[f"sum_{Dimension.SANDBOX_MINUTES}"] = _minutes(entries).get(project.pk, 0)
     return {dimension: int(counted[f"sum_{dimension}"]) for dimension in Dimension.values}
 
 
 def usage_by_project(projects: Iterable[Project]) -> dict[UUID, Amounts]:
-    """Return the usage of many projects in one query; a project without machines has zeros."""
+    """Return the usage of many projects in two queries; a project without machines has zeros."""
     wanted = [project.id for project in projects]
     counted = (
         VirtualMachine.objects.filter(project__in=wanted)
@@ -69,6 +87,8 @@ def usage_by_project(projects: Iterable[Project]) -> dict[UUID, Amounts]:
         .annotate(**{f"sum_{name}": count for name, count in _aggregates().items()})
     )
     found: dict[UUID, dict[str, Any]] = {row["project"]: dict(row) for row in counted}
+    for project_id, minutes in _minutes(UsageEntry.objects.filter(project__in=wanted)).items():
+        found.setdefault(project_id, {})[f"sum_{Dimension.SANDBOX_MINUTES}"] = minutes
     return {
         project: {d: int(found.get(project, {}).get(f"sum_{d}", 0)) for d in Dimension.values} for project in wanted
     }
@@ -95,10 +115,10 @@ def limits_of(
     return found
 
 
-def needs(vcpus: int, memory_mib: int, disk_gib: int, *, running: bool) -> Amounts:
-    """Return what one new machine takes."""
+def needs(vcpus: int, memory_mib: int, disk_gib: int, *, running: bool, as_a: Dimension = Dimension.VMS) -> Amounts:
+    """Return what one new machine (or sandbox) takes."""
     amounts = {
-        Dimension.VMS.value: 1,
+        as_a.value: 1,
         Dimension.VCPUS.value: vcpus,
         Dimension.MEMORY_MIB.value: memory_mib,
         Dimension.DISK_GIB.value: disk_gib,
@@ -223,6 +243,10 @@ def _frees(
         rows = rows.exclude(pk=exclude)
     if member is not None:
         rows = rows.filter(created_by=member)
+    if dimension == Dimension.SANDBOX_MINUTES:
+        return []  # what is used of a month comes back with the next one
+    if dimension in (Dimension.VMS, Dimension.SANDBOXES):
+        rows = rows.filter(role=Role.MACHINE if dimension == Dimension.VMS else Role.SANDBOX)
     if dimension in RUNNING:
         rows = rows.filter(COUNTS_AS_RUNNING)
     column = _COLUMN.get(Dimension(dimension))

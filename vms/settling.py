@@ -4,6 +4,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.dispatch import Signal
 from django.utils import timezone
 
 from . import broadcast
@@ -11,6 +12,8 @@ from .following import let_desired_follow
 from .models import Operation, VirtualMachine, lock_vm
 from .rotation import STARTING, cordon_if_failing
 from .states import LIVE, MAKING, ObservedState, OperationKind, OperationStatus, attention_rank
+
+operation_ended = Signal()  # sent in the transaction of the end, with vm (locked), operation, status, code
 
 
 def settle(vm: VirtualMachine, operation: Operation, status: str, code: str) -> None:
@@ -35,6 +38,7 @@ def settle(vm: VirtualMachine, operation: Operation, status: str, code: str) -> 
     rank(vm)
     if status == OperationStatus.FAILED and operation.kind in STARTING:
         cordon_if_failing(vm.node)
+    operation_ended.send(Operation, vm=vm, operation=operation, status=status, code=code)
     broadcast.vm_changed(vm)
 
 
@@ -63,4 +67,4 @@ def undo_size(operation: Operation) -> None:
     )
 
 
-__all__ = ["rank", "settle", "undo_size"]
+__all__ = ["operation_ended", "rank", "settle", "undo_size"]

@@ -71,14 +71,13 @@ class TemplateBuild(models.Model):
     """A template frozen on a node: its folder is `templates/<id>` below DATA_DIR.
 
     It fits while the template's recipe and the node's fingerprint (QEMU, machine type, CPU) are those of the row.
-    `builder_id` and `operation_id` name rows that may have gone.
+    Its id is that of the machine that it is made from. `operation_id` names a row that may have gone.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     template = models.ForeignKey(Template, models.CASCADE, related_name="builds")
     node = models.ForeignKey(Node, models.PROTECT, related_name="template_builds")
     status = models.CharField(max_length=16, choices=BuildStatus, default=BuildStatus.BUILDING)
-    builder_id = models.UUIDField(null=True)
     operation_id = models.UUIDField(null=True)
     recipe = models.CharField(max_length=64)
     fingerprint = models.CharField(max_length=200, blank=True)

@@ -127,7 +127,7 @@ def resize_vm(request: HttpRequest, vm_id: str, body: asked.Resize) -> Accepted:
 def list_vm_operations(request: HttpRequest, vm_id: str, wanted: Query[PageParams]) -> shapes.Page[shapes.Operation]:
     """Return what was done to a machine, the latest first."""
     vm = get_vm_for(caller(request), vm_id)
-    return paged(Operation.objects.filter(vm=vm), ["-created_at", "-id"], wanted, show.operation)
+    return paged(Operation.objects.filter(vm=vm, project=vm.project_id), ["-created_at", "-id"], wanted, show.operation)
 
 
 Service = Callable[[Actor, UUID | str], tuple[VirtualMachine, Operation]]

@@ -1,5 +1,6 @@
 """Hypervisor hosts, their storage and their networks, as their node agents registered them."""
 
+import ipaddress
 import uuid
 from typing import Any, ClassVar
 
@@ -64,7 +65,7 @@ class StoragePool(models.Model):
 
 
 class Network(models.Model):
-    """A network on a node, of a kind. `next_host` walks the host part, so that finding a free address costs the same."""
+    """A network on a node. `next_host` walks the host part, so that finding a free address costs the same."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     node = models.ForeignKey(Node, models.PROTECT, related_name="networks")
@@ -82,3 +83,12 @@ class Network(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} on {self.node}"
+
+    @property
+    def prefix_length(self) -> int:
+        return ipaddress.ip_network(self.subnet).prefixlen
+
+    @property
+    def gateway(self) -> str:
+        """The host's address on it, the first of the subnet; "" where the host is not on it."""
+        return "" if self.kind == NetworkKind.ISOLATED else str(ipaddress.ip_network(self.subnet)[1])

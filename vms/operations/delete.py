@@ -8,6 +8,7 @@ from hypervisor.errors import WrongState
 
 from .. import broadcast
 from ..models import Nic, VirtualMachine, Volume
+from ..states import NetworkKind
 from . import blueprint
 from .context import Context
 from .create import volumes_of
@@ -30,11 +31,16 @@ def ensure_no_disks(ctx: Context) -> None:
         ctx.hypervisor.remove_volume(volume.pool.name, blueprint.seed_name(ctx.vm))
         ctx.hypervisor.remove_volume(volume.pool.name, volume.file_name)
     Path(blueprint.serial_socket(ctx.vm)).unlink(missing_ok=True)
+    for channel in ("identity", "run"):
+        if socket := blueprint.channel_socket(ctx.vm, channel):
+            Path(socket).unlink(missing_ok=True)
 
 
 def ensure_no_address(ctx: Context) -> None:
     """DHCP no longer knows the machine's cards."""
     for nic in ctx.vm.nics.select_related("network"):
+        if nic.network.kind == NetworkKind.ISOLATED:
+            continue
         ctx.guard()
         ctx.hypervisor.remove_address(nic.network.name, nic.mac)
 

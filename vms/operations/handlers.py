@@ -1,6 +1,12 @@
-"""Which function makes a step true. A unit test holds this table against `vms.steps`."""
+"""Which function makes a step true: here, and in the tables that settings.OPERATION_HANDLERS names.
+
+A unit test holds them against `vms.steps`.
+"""
 
 from collections.abc import Callable
+
+from django.conf import settings
+from django.utils.module_loading import import_string
 
 from .. import steps
 from . import create, delete, power, resize
@@ -29,3 +35,5 @@ HANDLERS: dict[str, Handler] = {
     steps.NO_ADDRESS.name: delete.ensure_no_address,
     steps.GONE.name: delete.ensure_gone,
 }
+for _table in settings.OPERATION_HANDLERS:
+    HANDLERS |= import_string(_table)

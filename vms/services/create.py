@@ -22,6 +22,7 @@ from ..sealing import seal
 from ..states import DesiredState, OperationKind
 from ..wellformed import check_name, check_password, check_ssh_keys, check_text, check_user_data
 from .begin import begin, journal
+from .power import refuse_sandbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,7 @@ def request_create_again(actor: Actor, vm_id: UUID | str) -> tuple[VirtualMachin
     vm = get_vm_for(actor.who, vm_id, Verb.CHANGE)
     quotas.lock(vm.project)
     vm = get_vm_for(actor.who, vm_id, Verb.CHANGE, lock=True)
+    refuse_sandbox(vm)
     if vm.failure != "create_failed":
         raise InvalidState(_("Only a create that failed can be tried again."))
     last = Operation.objects.filter(vm=vm, kind=OperationKind.CREATE).order_by("-created_at").first()

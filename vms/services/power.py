@@ -13,7 +13,7 @@ from accounts.retrying import retried
 from .. import quotas
 from ..models import Flavor, Operation, VirtualMachine
 from ..queries import get_flavor, get_vm_for
-from ..states import ACTIVE, DesiredState, OperationKind
+from ..states import ACTIVE, DesiredState, OperationKind, Role
 from .begin import begin
 
 Answer = tuple[VirtualMachine, Operation]
@@ -56,10 +56,17 @@ def request_start(actor: Actor, vm_id: UUID | str) -> Answer:
     vm = get_vm_for(actor.who, vm_id, Verb.CHANGE)
     quotas.lock(vm.project)  # the project before the machine, always: no two requests can wait for each other
     vm = get_vm_for(actor.who, vm_id, Verb.CHANGE, lock=True)
+    refuse_sandbox(vm)
     if vm.failure == "create_failed":
         raise InvalidState(_("This machine was never finished. Try the create again, or delete it."))
     operation = begin_checked_start(actor, vm)
     return vm, operation
+
+
+def refuse_sandbox(vm: VirtualMachine) -> None:
+    """Raise InvalidState for what a sandbox has verbs of its own for: its lease decides when it may run."""
+    if vm.role != Role.MACHINE:
+        raise InvalidState(_("This is a sandbox: use what sandboxes have for that, or keep it as a machine first."))
 
 
 def begin_checked_start(actor: Actor, vm: VirtualMachine) -> Operation:
@@ -79,6 +86,7 @@ def request_resize(actor: Actor, vm_id: UUID | str, flavor_ref: str) -> Answer:
     vm = get_vm_for(actor.who, vm_id, Verb.CHANGE)
     quotas.lock(vm.project)
     vm = get_vm_for(actor.who, vm_id, Verb.CHANGE, lock=True)
+    refuse_sandbox(vm)
     _check_size(vm, flavor)
     operation = begin(actor, vm, OperationKind.RESIZE, flavor=str(flavor.pk), before=_size_of(vm))
     growth = {

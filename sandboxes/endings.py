@@ -1,0 +1,64 @@
+"""What the end of an operation means for builds, spares and sandboxes, in the transaction of that end."""
+
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q
+from django.utils import timezone
+
+from accounts.actor import Actor
+from vms.models import Operation, VirtualMachine
+from vms.states import MAKING, DesiredState, OperationKind, OperationStatus, Role
+
+from . import ledger, running
+from .models import Sandbox, TemplateBuild
+from .services.lease import begin_delete
+from .states import BuildStatus, LeaseStatus, RunStatus
+
+
+def operation_ended(
+    sender: Any, vm: VirtualMachine, operation: Operation, status: str, code: str, **_kwargs: Any
+) -> None:
+    """Receive `vms.settling.operation_ended`: the machine's lock is held."""
+    if operation.kind == OperationKind.PREPARE:
+        end_build(vm.pk, operation, status, code)
+        if vm.desired_state != DesiredState.DELETED:
+            begin_delete(Actor.system(), vm)
+    elif operation.kind == OperationKind.SPARE and status != OperationStatus.SUCCEEDED:
+        if vm.desired_state != DesiredState.DELETED:
+            begin_delete(Actor.system(), vm)
+    elif vm.role == Role.SANDBOX and operation.kind in MAKING and status != OperationStatus.SUCCEEDED:
+        detail = _detail(operation)
+        running.lose(vm, "sandbox_failed", detail, RunStatus.FAILED)
+
+
+def end_build(build_id: UUID, operation: Operation | None, status: str, code: str) -> None:
+    """Write how a build ended. A ready one takes the place of the one before, whose disk others may lie on."""
+    build = TemplateBuild.objects.filter(pk=build_id, status=BuildStatus.BUILDING).defer("screenshot").first()
+    if build is None:
+        return
+    if status == OperationStatus.SUCCEEDED and build.frozen_at is not None:
+        before = Q(template=build.template_id, node=build.node_id, status=BuildStatus.READY)
+        TemplateBuild.objects.filter(before).update(status=BuildStatus.RETIRED)
+        offered = build.template.active
+        TemplateBuild.objects.filter(pk=build.pk).update(
+            status=BuildStatus.READY if offered else BuildStatus.RETIRED, screenshot=None
+        )
+        return
+    TemplateBuild.objects.filter(pk=build.pk).update(
+        status=BuildStatus.FAILED,
+        reason=code or "interrupted",
+        reason_detail=_detail(operation)[:500] if operation else "",
+    )
+
+
+def _detail(operation: Operation) -> str:
+    """Return the sentence that the operation ended with: the caller's object is older than its row."""
+    return Operation.objects.filter(pk=operation.pk).values_list("error_detail", flat=True).first() or ""
+
+
+def sandbox_goes(sender: Any, instance: Sandbox, **_kwargs: Any) -> None:
+    """Receive `pre_delete` of a sandbox: by whichever way it went, what was left of its lease is booked back."""
+    if instance.lease_status == LeaseStatus.RUNNING and instance.expires_at is not None:
+        left = instance.left(timezone.now())
+        ledger.book_back(instance.vm, instance.expires_at - left, instance.expires_at, "delete")

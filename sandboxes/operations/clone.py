@@ -1,0 +1,159 @@
+"""The steps of a clone: its disk, the domain with the template's memory, and an identity of its own.
+
+Each looks before it acts. A clone that is half made, or whose domain went off before it had an identity, is made anew:
+nothing of value can be on its disk yet.
+"""
+
+import os
+from pathlib import PurePosixPath
+from uuid import UUID
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from django.conf import settings
+from django.db.models.functions import Now
+from django.utils.translation import gettext as _
+
+from hypervisor.errors import AgentUnavailable, HypervisorError
+from hypervisor.specs import DomainState, HostKey, Identity, SeedSpec
+from vms.operations import blueprint, create
+from vms.operations.context import Context, StepFailed
+from vms.operations.power import force_off_if_active
+from vms.states import OperationKind, Role
+
+from .. import running
+from ..models import Sandbox, TemplateBuild
+
+SEED_BYTES = 64
+KEEPS_DISK = (OperationKind.RESTORE,)
+ON = (DomainState.RUNNING, DomainState.PAUSED)
+
+
+def sandbox_of(ctx: Context) -> Sandbox:
+    return Sandbox.objects.select_related("build", "template").get(vm=ctx.vm)
+
+
+def _build_of(ctx: Context) -> TemplateBuild:
+    build = sandbox_of(ctx).build
+    if build is None:
+        raise StepFailed("not_frozen", _("The template of this sandbox is not there any more. Delete it."))
+    return build
+
+
+def ensure_overlay(ctx: Context) -> None:
+    """The disk on the template's frozen one exists, and so does the seed that the guest finds at its next boot."""
+    build = _build_of(ctx)
+    [volume] = create.volumes_of(ctx.vm)
+    ctx.guard()
+    ctx.hypervisor.ensure_volume(blueprint.volume_spec(volume))
+    # the instance is the template's: a reboot must not make the guest a new one, with other host keys
+    seed = SeedSpec(instance_id=build.pk, hostname=ctx.vm.name)
+    ctx.hypervisor.ensure_seed(volume.pool.name, blueprint.seed_name(ctx.vm), seed)
+
+
+def ensure_cloned(ctx: Context) -> None:
+    """A paused domain stands where the template was frozen."""
+    build = _build_of(ctx)
+    state = ctx.state()
+    if state in ON:
+        return
+    if state is not None:
+        _remove(ctx)
+        ensure_overlay(ctx)
+    ctx.guard()
+    spec = blueprint.domain_spec(ctx.vm, create.volumes_of(ctx.vm))
+    folder = PurePosixPath(settings.DATA_DIR) / build.folder
+    ctx.hypervisor.clone(spec, folder, build.template.share_ram)
+
+
+def _remove(ctx: Context) -> None:
+    """Take away a domain and its disk."""
+    ctx.guard()
+    if ctx.state() is DomainState.CRASHED:
+        force_off_if_active(ctx)
+    ctx.hypervisor.undefine(ctx.vm.domain_uuid)
+    for volume in create.volumes_of(ctx.vm):
+        ctx.hypervisor.remove_volume(volume.pool.name, volume.file_name)
+
+
+def ensure_named(ctx: Context) -> None:
+    """The clone runs and has acknowledged its own identity; commands that waited for it are begun."""
+    sandbox = sandbox_of(ctx)
+    if sandbox.build is None:  # booted and not cloned: it is nobody else's copy
+        ctx.observe()
+        return
+    if ctx.operation.kind not in KEEPS_DISK and ctx.state() not in ON:  # a spare whose QEMU died while it waited
+        create.ensure_address(ctx)
+        ensure_overlay(ctx)
+        ensure_cloned(ctx)
+    if ctx.state() is DomainState.PAUSED:
+        ctx.guard()
+        ctx.hypervisor.resume(ctx.vm.domain_uuid)
+    fresh = ctx.operation.kind in (OperationKind.SPARE, OperationKind.CLONE, OperationKind.RESET)
+    ctx.guard()
+    try:
+        ctx.hypervisor.identify(ctx.vm.domain_uuid, identity(ctx, with_keys=fresh or sandbox.named_at is None))
+    except AgentUnavailable as error:
+        ctx.observe()
+        sentence = _("The clone did not acknowledge its identity. Reset the sandbox to try again.")
+        raise StepFailed("guest_timeout", sentence, error.detail) from error
+    Sandbox.objects.filter(pk=sandbox.pk).update(named_at=Now())
+    if ctx.vm.role == Role.SANDBOX:
+        running.start_waiting(ctx.vm)
+    ctx.observe()
+
+
+def identity(ctx: Context, *, with_keys: bool) -> Identity:
+    """What makes this clone another machine than its template: from its rows, and fresh randomness."""
+    nic = ctx.vm.nics.select_related("network").get()
+    return Identity(
+        seed=os.urandom(SEED_BYTES),
+        mac=nic.mac,
+        address=nic.address,
+        prefix_length=nic.network.prefix_length,
+        gateway=nic.network.gateway,
+        hostname=ctx.vm.name,
+        machine_id=ctx.vm.domain_uuid.hex,
+        ssh_keys=(host_key(ctx.vm.name),) if with_keys else (),
+    )
+
+
+def host_key(name: str) -> HostKey:
+    """Make an SSH host key on the host, where it takes a millisecond and has good randomness."""
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    return HostKey("ed25519", private, public + f" root@{name}\n".encode())
+
+
+def ensure_rested(ctx: Context) -> None:
+    """The spare's processors stand still until it is handed out."""
+    if ctx.state() is DomainState.RUNNING:
+        ctx.guard()
+        ctx.hypervisor.pause(ctx.vm.domain_uuid)
+    found = ctx.observe()
+    if found is None or found.state is not DomainState.PAUSED:
+        raise StepFailed("spare_lost", _("The spare went away while it was made."))
+
+
+def ensure_old_still(ctx: Context) -> None:
+    """The domain that a reset replaces does nothing any more. Its deletion is another operation, behind this one."""
+    old = UUID(ctx.operation.data["old_domain"])
+    found = ctx.hypervisor.domain(old)
+    if found is None or found.state is not DomainState.RUNNING:
+        return
+    ctx.guard()
+    try:
+        ctx.hypervisor.pause(old)
+    except HypervisorError:  # it is being switched off already
+        found = ctx.hypervisor.domain(old)
+        if found is not None and found.state is DomainState.RUNNING:
+            raise
+
+
+def ensure_saved(ctx: Context) -> None:
+    """The sandbox's memory is on disk, and it holds none. One that is off already stays so."""
+    if ctx.state() in ON:
+        ctx.guard()
+        ctx.hypervisor.save(ctx.vm.domain_uuid)
+    ctx.observe()

@@ -1,0 +1,207 @@
+"""Templates, clones, the warm pool, reset: through the services, carried out on the fake hypervisor."""
+
+import pytest
+
+from accounts.refusals import QuotaExceeded
+from hypervisor import errors
+from hypervisor.specs import DomainState
+from portal.invariants import evaluate
+from sandboxes import gateway_runs, services, sweeps
+from sandboxes.models import Run, Sandbox, Template, TemplateBuild
+from tests.portal.lab import make_lab
+from vms import quotas
+from vms.models import Operation, VirtualMachine
+from vms.states import Role
+
+
+@pytest.fixture(autouse=True)
+def started(monkeypatch):
+    """Return the runs that the gateway was told to begin; there is none here."""
+    told = []
+    monkeypatch.setattr(gateway_runs, "start", lambda run: told.append(run.pk))
+    return told
+
+
+@pytest.fixture
+def lab(world):
+    return make_lab(world)
+
+
+def domain(lab, sandbox):
+    return lab.world.hypervisor._host.domains[sandbox.vm.domain_uuid]
+
+
+def test_a_template_is_prepared_and_its_builder_goes(lab):
+    build = lab.prepared()
+    assert build.fingerprint == lab.world.node.fingerprint
+    assert build.ram_bytes > 0
+    assert build.frozen_at
+    assert not VirtualMachine.objects.filter(role=Role.BUILDER).exists()
+    assert lab.world.hypervisor._host.domains == {}
+    assert evaluate(lab.world.hypervisor) == []
+
+
+def test_a_sandbox_is_cloned_and_has_its_own_identity(lab):
+    build = lab.prepared()
+    one, two = lab.sandbox("box-1"), lab.sandbox("box-2")
+    assert [lab.operation(box).kind for box in (one, two)] == ["clone", "clone"]
+    assert (one.build, one.plain_reason, one.vm.observed_state) == (build, "", "running")
+    first, second = domain(lab, one).identity, domain(lab, two).identity
+    assert first.hostname == "box-1"
+    for field in ("seed", "mac", "address", "hostname", "machine_id", "ssh_keys"):
+        assert getattr(first, field) != getattr(second, field)
+    assert evaluate(lab.world.hypervisor) == []
+
+
+def test_a_template_that_is_not_prepared_is_booted_and_says_so(lab):
+    box = lab.sandbox()
+    assert lab.operation(box).kind == "create"
+    assert "has not been prepared" in box.plain_reason
+    assert (box.build, box.vm.observed_state) == (None, "running")
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [
+        (lambda lab: lab.world.hypervisor.set_command(3, "3\n"), "ready_script_failed"),
+        (lambda lab: lab.world.hypervisor.fail_next("freeze", errors.NoSpace("full")), "pool_full"),
+    ],
+)
+def test_a_template_that_cannot_be_prepared_says_why_and_sandboxes_boot(lab, trouble, reason):
+    Template.objects.filter(pk=lab.template.pk).update(ready_script="#!/bin/sh\nexit 3\n")
+    trouble(lab)
+    services.request_prepare(lab.world.actor("admin"), lab.template.pk)
+    lab.world.drain()
+    build = TemplateBuild.objects.get()
+    assert (build.status, build.reason) == ("failed", reason)
+    assert build.reason_detail
+    assert bool(build.screenshot) is (reason == "ready_script_failed")
+    assert not VirtualMachine.objects.exists()
+    box = lab.sandbox()
+    assert build.reason_detail in box.plain_reason
+    assert evaluate(lab.world.hypervisor) == []
+
+
+def test_a_spare_is_handed_out_and_counted_from_then_on(lab):
+    lab.prepared()
+    [spare] = lab.spares()
+    assert domain(lab, spare).state is DomainState.PAUSED
+    assert set(quotas.usage(lab.world.harbor).values()) == {0}
+    box = lab.sandbox()
+    assert (box.pk, box.claimed, lab.operation(box).kind) == (spare.pk, True, "claim")
+    assert (box.vm.observed_state, box.vm.project, box.vm.name) == ("running", lab.world.harbor, "box-1")
+    assert domain(lab, box).identity.hostname == "box-1"
+    used = quotas.usage(lab.world.harbor)
+    assert (used["sandboxes"], used["vms"], used["running_vms"], used["sandbox_minutes"]) == (1, 0, 1, 60)
+    assert lab.sandbox("box-2").claimed is False
+    assert evaluate(lab.world.hypervisor) == []
+
+
+def test_a_refused_claim_leaves_the_spare(lab):
+    lab.prepared()
+    [spare] = lab.spares()
+    from accounts.services import set_limits
+
+    set_limits(lab.world.actor("admin"), lab.world.harbor, {"sandboxes": 0})
+    with pytest.raises(QuotaExceeded):
+        lab.sandbox()
+    assert lab.again(spare).vm.role == Role.SPARE
+
+
+def test_a_spare_that_died_while_it_waited_is_made_anew_for_its_claimer(lab):
+    lab.prepared()
+    [spare] = lab.spares()
+    box = lab.sandbox(drain=False)
+    lab.world.hypervisor.happen(spare.vm.domain_uuid, DomainState.STOPPED, "crashed")
+    lab.world.drain()
+    box = lab.again(box)
+    assert (box.vm.observed_state, lab.operation(box).status) == ("running", "succeeded")
+    assert evaluate(lab.world.hypervisor) == []
+
+
+def test_a_reset_puts_another_domain_under_the_same_machine(lab):
+    lab.prepared()
+    box = lab.sandbox()
+    before, address = box.vm.domain_uuid, box.vm.nics.get().address
+    run = lab.run(box)
+    services.request_reset(lab.world.actor("alice"), box.vm_id)
+    lab.world.drain()
+    after = lab.again(box)
+    assert after.vm.pk == box.vm.pk
+    assert after.vm.domain_uuid != before
+    assert after.vm.nics.get().address == address
+    assert (after.vm.observed_state, lab.operation(after).status) == ("running", "succeeded")
+    assert lab.world.hypervisor.domain(before) is None
+    assert not VirtualMachine.objects.exclude(pk=box.vm_id).exists()
+    run.refresh_from_db()
+    assert (run.status, run.error_code) == ("lost", "reset")
+    assert evaluate(lab.world.hypervisor) == []
+
+
+def test_a_sandbox_that_was_booted_is_reset_by_a_clone_once_its_template_is_prepared(lab):
+    box = lab.sandbox()
+    lab.prepared()
+    services.request_reset(lab.world.actor("alice"), box.vm_id)
+    lab.world.drain()
+    assert lab.again(box).build is not None
+    assert evaluate(lab.world.hypervisor) == []
+
+
+def test_a_run_that_is_posted_early_begins_once_the_clone_is_itself(lab, started):
+    lab.prepared()
+    box = lab.sandbox(drain=False)
+    run = lab.run(box)
+    assert (run.status, started) == ("pending", [])
+    lab.world.drain()
+    assert started == [run.pk]
+
+
+def test_a_run_in_a_running_sandbox_begins_at_once(lab, started, django_capture_on_commit_callbacks):
+    box = lab.sandbox()
+    with django_capture_on_commit_callbacks(execute=True):
+        run = lab.run(box, "echo hello", env={"A": "b"}, cwd="/tmp")
+    assert started == [run.pk]
+    assert Run.objects.get().argv == ["/bin/sh", "-c", "echo hello"]
+
+
+@pytest.mark.parametrize("network", ["none", "isolated", "nat"])
+def test_the_network_that_was_chosen(lab, network):
+    lab.prepared()
+    box = lab.sandbox(network=network)
+    [nic] = domain(lab, box).spec.nics
+    assert nic.linked is (network != "none")
+    assert nic.network.endswith(network) or network == "none"
+    assert evaluate(lab.world.hypervisor) == []
+
+
+def test_deleting_gives_everything_back(lab):
+    lab.prepared()
+    box = lab.sandbox()
+    services.request_delete(lab.world.actor("alice"), box.vm_id)
+    lab.world.drain()
+    assert not Sandbox.objects.exists()
+    used = quotas.usage(lab.world.harbor)
+    assert used.pop("sandbox_minutes") <= 1
+    assert set(used.values()) == {0}
+    assert evaluate(lab.world.hypervisor) == []
+
+
+def test_another_recipe_retires_the_build_and_drains_its_spares(lab):
+    lab.prepared()
+    lab.spares()
+    Template.objects.filter(pk=lab.template.pk).update(ready_script="#!/bin/sh\n")
+    sweeps.tend_builds()
+    sweeps.tend_pools()
+    lab.world.drain()
+    old, new = TemplateBuild.objects.order_by("created_at")
+    assert (old.status, new.status) == ("retired", "ready")
+    assert not Sandbox.objects.filter(build=old).exists()
+
+
+def test_operations_of_before_a_claim_are_nobody_elses_business(lab):
+    lab.prepared()
+    lab.spares()
+    box = lab.sandbox()
+    kinds = [row["kind"] for row in lab.world.api("alice").call("GET", f"vms/{box.vm_id}/operations").json()["items"]]
+    assert kinds == ["claim"]
+    assert Operation.objects.filter(vm=box.vm_id).count() == 2
