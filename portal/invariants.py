@@ -7,18 +7,21 @@ after the operation itself. Whoever wants certainty after a fault waits for the 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from pathlib import Path, PurePosixPath
 
 from django.conf import settings
 from django.db.models import Count, F, Q, Sum
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from accounts.models import AuditEntry
 from hypervisor.api import Hypervisor
 from hypervisor.errors import NotFound
 from hypervisor.specs import DomainFacts
+from sandboxes.models import TemplateBuild
+from sandboxes.states import BuildStatus
 from vms.models import Node, Operation, VirtualMachine, Volume
 from vms.observer import meaning, was_ever_there
-from vms.states import LIVE, OperationKind, OperationStatus
+from vms.states import LIVE, NetworkKind, OperationKind, OperationStatus
 
 LEASE_GRACE = timedelta(seconds=30)
 
@@ -64,6 +67,7 @@ def no_orphans(view: View) -> Iterator[str]:
     if view.node is not None:
         yield from _stray_files(view, view.node, known)
         yield from _stray_addresses(view, view.node)
+        yield from _stray_builds(view, view.node)
 
 
 def _stray_files(view: View, node: Node, known: dict[str, VirtualMachine]) -> Iterator[str]:
@@ -84,7 +88,7 @@ def _stray_files(view: View, node: Node, known: dict[str, VirtualMachine]) -> It
 
 
 def _stray_addresses(view: View, node: Node) -> Iterator[str]:
-    for network in node.networks.all():
+    for network in node.networks.exclude(kind=NetworkKind.ISOLATED):
         cards = dict(network.nics.values_list("mac", "address"))
         try:
             given = view.hypervisor.addresses(network.name)
@@ -96,6 +100,19 @@ def _stray_addresses(view: View, node: Node) -> Iterator[str]:
                 yield f"address {address} of {mac} on {network.name} belongs to no machine"
 
 
+def _stray_builds(view: View, node: Node) -> Iterator[str]:
+    """What was frozen has a row, and a template that clones are made of has its files."""
+    builds = {str(build.pk): build for build in TemplateBuild.objects.filter(node=node).defer("screenshot")}
+    root = Path(settings.DATA_DIR) / "templates"
+    for folder in sorted(root.iterdir()) if root.is_dir() else ():
+        if folder.name not in builds:
+            yield f"folder templates/{folder.name} belongs to no template"
+    for build in builds.values():
+        there = build.status != BuildStatus.READY or view.hypervisor.frozen(PurePosixPath(root) / str(build.pk))
+        if not there:
+            yield f"build {build.pk} is said to be ready and has no files"
+
+
 def usage_adds_up(view: View) -> Iterator[str]:
     """What quotas count is what is there: a machine's disk is the sum of its volumes, and nobody is uncounted."""
     rows = VirtualMachine.objects.annotate(total=Sum("volumes__size_gib"), cards=Count("nics", distinct=True))
@@ -105,11 +122,10 @@ def usage_adds_up(view: View) -> Iterator[str]:
 
 def operations_end(view: View) -> Iterator[str]:
     """Nothing runs without a live lease, and nothing lives past its deadline."""
-    now = timezone.now()
-    for operation in Operation.objects.filter(status=OperationStatus.RUNNING):
-        if operation.lease_expires_at is None or operation.lease_expires_at < now - LEASE_GRACE:
-            yield f"operation {operation.pk} ({operation.kind}) runs without a lease"
-    for operation in Operation.objects.filter(status__in=LIVE, deadline_at__lt=now - 2 * LEASE_GRACE):
+    expired = Q(lease_expires_at=None) | Q(lease_expires_at__lt=Now() - LEASE_GRACE)
+    for operation in Operation.objects.filter(expired, status=OperationStatus.RUNNING):
+        yield f"operation {operation.pk} ({operation.kind}) runs without a lease"
+    for operation in Operation.objects.filter(status__in=LIVE, deadline_at__lt=Now() - 2 * LEASE_GRACE):
         yield f"operation {operation.pk} ({operation.kind}) lives past its deadline"
     for operation in Operation.objects.exclude(status__in=LIVE).filter(finished_at=None):
         yield f"operation {operation.pk} ({operation.kind}) has ended and does not say when"
@@ -149,8 +165,9 @@ def deleted_is_gone(view: View) -> Iterator[str]:
     for vm in VirtualMachine.objects.filter(pk__in=done.values("vm_id")):
         yield f"machine {vm.pk} was deleted and still has a row"
     gone = set(done.values_list("vm_id", flat=True))
+    known = set(VirtualMachine.objects.values_list("domain_uuid", flat=True))
     for facts in view.domains.values():
-        if facts.owner and facts.owner.vm_id in gone:
+        if facts.owner and facts.owner.vm_id in gone and facts.uuid not in known:
             yield f"machine {facts.owner.vm_id} was deleted and domain {facts.name} is still there"
 
 
@@ -159,10 +176,11 @@ def one_at_a_time(view: View) -> Iterator[str]:
     crowded = Operation.objects.filter(status__in=LIVE).values("vm_id").annotate(n=Count("id")).filter(Q(n__gt=1))
     for row in crowded:
         yield f"machine {row['vm_id']} has {row['n']} live operations"
+    rows = dict(VirtualMachine.objects.values_list("domain_uuid", "pk"))  # a reset hands the old one to another row
     owners: dict[str, list[str]] = {}
     for facts in view.domains.values():
         if facts.owner:
-            owners.setdefault(str(facts.owner.vm_id), []).append(facts.name)
+            owners.setdefault(str(rows.get(facts.uuid, facts.owner.vm_id)), []).append(facts.name)
     for vm_id, names in owners.items():
         if len(names) > 1:
             yield f"machine {vm_id} has {len(names)} domains: {', '.join(sorted(names))}"

@@ -12,8 +12,19 @@ from sandboxes import services, sweeps
 from sandboxes.models import Run, Sandbox, Template, TemplateBuild
 from tests.portal.world import World
 from vms.models import Network, Operation
-from vms.states import NetworkKind, Role
+from vms.states import NetworkKind, OperationKind, Role
 
+SANDBOX_KINDS = frozenset(
+    {
+        OperationKind.PREPARE,
+        OperationKind.SPARE,
+        OperationKind.CLONE,
+        OperationKind.CLAIM,
+        OperationKind.RESET,
+        OperationKind.SUSPEND,
+        OperationKind.RESTORE,
+    }
+)  # those that are asked for by what sandboxes have, and not by vms.services
 SUBNETS = {NetworkKind.NAT: "10.72.0.0/20", NetworkKind.ISOLATED: "10.73.0.0/20"}
 
 

@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 
 from hypervisor.specs import DomainState
 from portal.invariants import evaluate
+from tests.portal.lab import SANDBOX_KINDS
 from vms import quotas, services
 from vms.models import Operation, VirtualMachine
 from vms.operations import runner
@@ -48,8 +49,13 @@ class Place:
         return f"{self.kind}-{self.step or 'end'}-{self.point.replace(' ', '_')}"
 
 
-def places() -> Iterator[Place]:
+KINDS = frozenset(STEPS) - SANDBOX_KINDS  # the others are killed in test_sandbox_faults.py
+
+
+def places(kinds=KINDS) -> Iterator[Place]:
     for kind, steps in STEPS.items():
+        if kind not in kinds:
+            continue
         for step in steps:
             yield from (Place(kind, step.name, point) for point in AROUND)
         yield from (Place(kind, "", point) for point in THE_END)
@@ -133,4 +139,4 @@ def check_machine(world, vm, kind):
 
 def test_there_is_a_place_for_every_step():
     """The matrix above is as long as the lists of steps say."""
-    assert len(list(places())) == sum(3 * len(steps) + 2 for steps in STEPS.values())
+    assert len(list(places(frozenset(STEPS)))) == sum(3 * len(steps) + 2 for steps in STEPS.values())

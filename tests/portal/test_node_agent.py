@@ -42,7 +42,12 @@ def test_registering_writes_the_host_its_pool_and_its_network_once(db, settings)
     assert (node.name, node.virt_type, node.hypervisor_ok) == (settings.NODE_NAME, "qemu", True)
     assert timezone.now() - node.synced_at < timedelta(seconds=30)
     assert StoragePool.objects.get().free_bytes > 0
-    assert Network.objects.get().subnet == "10.99.0.0/24"
+    assert {network.kind for network in Network.objects.all()} == {"vms", "nat", "isolated"}
+    assert Network.objects.get(kind="vms").subnet == "10.99.0.0/24"
+    [firewall] = hypervisor._host.firewalls.values()
+    assert {(rule.outside, rule.private, bool(rule.gateway)) for rule in firewall.bridges} == {
+        (True, True, True), (True, False, True), (False, False, False),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 
+from tests.portal.lab import SANDBOX_KINDS
 from tests.simulation.model import Model
 from vms import services
 from vms.models import Operation, VirtualMachine
@@ -56,7 +57,7 @@ def settle(scheduler):
 
 @pytest.mark.nightly
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("kind", OperationKind.values)
+@pytest.mark.parametrize("kind", sorted(set(OperationKind.values) - SANDBOX_KINDS))
 def test_killed_at_every_place_F1_F2(kind, beginning, scheduler_for, monkeypatch):
     with monkeypatch.context() as patch:
         places = one(kind, None, beginning, scheduler_for, patch).scheduler.places
