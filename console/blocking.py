@@ -1,6 +1,7 @@
-"""Blocking calls, kept off the event loop: the database and the hypervisor each have their own few threads.
+"""Blocking calls, kept off the event loop: database, hypervisor and guest agents each have their own few threads.
 
-A hypervisor that hangs takes its own threads and not those that check permissions.
+A hypervisor that hangs takes its own threads and not those that check permissions; a guest that never answers, those
+that only guests' agents are asked in. What is written to disk has a thread, too.
 """
 
 import asyncio
@@ -15,6 +16,8 @@ R = TypeVar("R")
 
 DATABASE_THREADS = 4
 HYPERVISOR_THREADS = 8
+AGENT_THREADS = 4
+DISK_THREADS = 2
 HYPERVISOR_TIMEOUT_SECONDS = 30.0  # past libvirt's own keepalive, which ends a call after 25 s
 
 
@@ -22,6 +25,8 @@ class Blocking:
     def __init__(self) -> None:
         self._database = ThreadPoolExecutor(DATABASE_THREADS, "database")
         self._hypervisor = ThreadPoolExecutor(HYPERVISOR_THREADS, "hypervisor")
+        self._agent = ThreadPoolExecutor(AGENT_THREADS, "agent")
+        self._disk = ThreadPoolExecutor(DISK_THREADS, "disk")
 
     async def database(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `work` with a database connection of its thread, closed afterwards."""
@@ -39,10 +44,19 @@ class Blocking:
             future.add_done_callback(lambda done: _give(done, late))
             raise
 
+    async def agent(self, work: Callable[..., R], *args: Any) -> R:
+        """Run a call of a guest's agent, which has a time limit of its own."""
+        return await asyncio.get_running_loop().run_in_executor(self._agent, work, *args)
+
+    async def disk(self, work: Callable[..., R], *args: Any) -> R:
+        """Read or write a file."""
+        return await asyncio.get_running_loop().run_in_executor(self._disk, work, *args)
+
     def close(self) -> None:
         """Let go of the threads; those that hang are left behind."""
         self._database.shutdown(wait=False, cancel_futures=True)
-        self._hypervisor.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._hypervisor, self._agent, self._disk):
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _give(done: asyncio.Future[R], late: Callable[[R], object] | None) -> None:

@@ -20,17 +20,21 @@ from vms import console_access, gateway_auth
 from . import handshake
 from .blocking import Blocking
 from .consoles import Consoles
+from .data_plane import UUID_TEXT, DataPlane, answer, is_of_data_plane, is_signed
+from .files import Files
+from .guest_links import GuestLinks
 from .relay import Message, Receive, Send
+from .runs import Runs
 from .screenshots import Screenshots
 from .serial_hub import SerialHub
 from .watch import Watch
 
 log = structlog.get_logger(__name__)
-_SCREENSHOT = re.compile(gateway_auth.screenshot_path("([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"))
+_SCREENSHOT = re.compile(gateway_auth.screenshot_path(UUID_TEXT))
 
 
 class Gateway:
-    def __init__(self, hypervisor: Hypervisor, sockets: Path) -> None:
+    def __init__(self, hypervisor: Hypervisor, sockets: Path, runs: Path | None = None) -> None:
         self._up = False
         self.hypervisor = hypervisor
         self.blocking = Blocking()
@@ -38,6 +42,9 @@ class Gateway:
         self.watch = Watch(self.blocking)
         self.screenshots = Screenshots(hypervisor, self.blocking)
         self.consoles = Consoles(hypervisor, self.serial, self.watch, self.blocking)
+        self.links = GuestLinks(sockets)
+        self.runs = Runs(hypervisor, self.links, self.blocking, runs or settings.DATA_DIR / "runs")
+        self.data = DataPlane(self.runs, Files(hypervisor, self.links, self.blocking), self.blocking)
         self.routes = URLRouter(
             [
                 path("console/<str:kind>/<uuid:vm_id>", self.consoles),  # type: ignore[arg-type, list-item]
@@ -50,7 +57,7 @@ class Gateway:
             route = self.routes if self._up else _nothing_here  # never a console that nobody watches
             await route(scope, receive, send)  # type: ignore[arg-type]
         elif scope["type"] == "http":
-            await self._http(scope, send)
+            await self._http(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
 
@@ -62,7 +69,7 @@ class Gateway:
             log.info("gateway.up", node=settings.NODE_NAME, rows_of_the_last_one=left)
         except DatabaseError:  # their age tells, too
             log.exception("gateway.rows_left")
-        tasks = [asyncio.ensure_future(self.serial.run()), asyncio.ensure_future(self.watch.run())]
+        tasks = [asyncio.ensure_future(part.run()) for part in (self.serial, self.watch, self.runs)]
         for task in tasks:
             task.add_done_callback(_say_why)
         self._up = True
@@ -74,6 +81,7 @@ class Gateway:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self.links.close()
             self.blocking.close()
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
@@ -84,39 +92,24 @@ class Gateway:
         self.hypervisor.close()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _http(self, scope: Message, send: Send) -> None:
-        if scope["method"] not in {"GET", "HEAD"}:
-            await _answer(scope, send, 405)
+    async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
+        found = _SCREENSHOT.fullmatch(scope["path"])
+        if is_of_data_plane(scope["path"]):
+            await (self.data(scope, receive, send) if self._up else answer(scope, send, 503))
+        elif scope["method"] not in {"GET", "HEAD"}:
+            await answer(scope, send, 405)
         elif scope["path"] == "/healthz":
-            await _answer(scope, send, 200, json.dumps({"status": "ok"}).encode(), "application/json")
-        elif found := _SCREENSHOT.fullmatch(scope["path"]):
-            status, png = await self._screenshot(scope, UUID(found[1]))
-            await _answer(scope, send, status, png, "image/png")
+            await answer(scope, send, 200, json.dumps({"status": "ok"}).encode(), "application/json")
+        elif found:
+            status, png = await self.screenshots.take(UUID(found[1])) if is_signed(scope) else (403, b"")
+            await answer(scope, send, status, png, "image/png")
         else:
-            await _answer(scope, send, 404)
-
-    async def _screenshot(self, scope: Message, uuid: UUID) -> tuple[int, bytes]:
-        name = gateway_auth.HEADER.lower().encode()
-        said = next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
-        if not gateway_auth.verify(said, settings.NODE_NAME, scope["path"]):
-            return 403, b""
-        return await self.screenshots.take(uuid)
+            await answer(scope, send, 404)
 
 
 async def _nothing_here(scope: Message, receive: Receive, send: Send) -> None:
     await receive()
     await handshake.deny(send)
-
-
-async def _answer(scope: Message, send: Send, status: int, body: bytes = b"", kind: str = "text/plain") -> None:
-    headers = [
-        (b"content-type", kind.encode()),
-        (b"content-length", str(len(body)).encode()),
-        (b"cache-control", b"no-store"),
-        (b"x-content-type-options", b"nosniff"),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
 
 def _say_why(task: asyncio.Future[None]) -> None:

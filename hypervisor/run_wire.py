@@ -18,7 +18,7 @@ TO_GUEST_BYTES = 8192  # of a frame's payload, both as in wire.h
 FROM_GUEST_BYTES = 16384
 WINDOW_BYTES = 65536  # of each stream that may be on the way
 ORDER_BYTES = 65536
-RUNS = 16  # at once
+RUNS = 64  # at once
 NOBODY = UUID(int=0)
 _OFFSET = struct.Struct("<Q")
 _EXIT = struct.Struct("<iIQQQQQ")

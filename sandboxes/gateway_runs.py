@@ -1,37 +1,170 @@
-"""What web and workers ask a node's gateway about runs: begin one, end one. Bytes are fetched, never queued."""
+"""What web and workers ask a node's gateway for: runs, what they say, and files. Bytes are fetched, never queued.
+
+Who calls this has checked that the person may. What blocks is named plainly; `events` and `open_file` are for an event
+loop, because they last as long as somebody listens.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Any
 
 import httpx
 import structlog
 from django.utils.translation import gettext_lazy as _
 
-from accounts.refusals import Unavailable
+from accounts.refusals import BadInput, InvalidState, Refusal, Unavailable
 from vms import gateway_auth
-from vms.models import Node
+from vms.models import Node, VirtualMachine
 
 from .models import Run
 
 log = structlog.get_logger(__name__)
-_TIMEOUT = httpx.Timeout(5, connect=1)
+_TIMEOUT = httpx.Timeout(10, connect=1)
+_LASTING = httpx.Timeout(70, connect=1)  # a gateway gives up a transfer that stands still for 60 s
+_LIMITS = httpx.Limits(max_connections=64, max_keepalive_connections=8)
+
+
+class TooLarge(Refusal):
+    """More than may be transferred at once."""
+
+    status = 413
+    code = "too_large"
+
+
+class NoSuchFile(Refusal):
+    """The guest has no such file."""
+
+    status = 404
+    code = "no_such_file"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of a stream of a run. Go on at `next_offset`, unless `ended`: then nothing follows."""
+
+    data: bytes
+    next_offset: int
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A file, or a folder as a tar: `kind` tells. `pieces` raise httpx.HTTPError when it breaks off."""
+
+    kind: str
+    pieces: AsyncIterator[bytes]
 
 
 def start(run: Run) -> None:
     """Let the gateway of the run's node take it from the database and begin it. Unavailable."""
-    _post(run.vm.node, f"/internal/v1/runs/{run.pk}/start")
+    _call(run.vm.node, "POST", gateway_auth.run_path(run.pk))
 
 
 def kill(run: Run) -> None:
-    """Let the gateway end a run that is under way. Unavailable."""
-    _post(run.vm.node, f"/internal/v1/runs/{run.pk}/kill")
+    """Let the gateway end a run that is under way; one that does not answer reads `kill_requested_at` later."""
+    with contextlib.suppress(Unavailable):
+        _call(run.vm.node, "DELETE", gateway_auth.run_path(run.pk), fine={HTTPStatus.NOT_FOUND})
 
 
-def _post(node: Node, path: str) -> None:
-    headers = {gateway_auth.HEADER: gateway_auth.sign(node.name, path)}
+def output(run: Run, stream: str, offset: int = 0, limit: int = 2**20) -> Piece:
+    """Return what is kept of `stdout` or `stderr` from an offset on, 1 MiB at most. Unavailable."""
+    path = gateway_auth.run_path(run.pk, "output", stream=stream, offset=offset, limit=limit)
+    response = _call(run.vm.node, "GET", path)
+    following = int(response.headers["x-slipway-next"])
+    return Piece(response.content, following, response.headers["x-slipway-ended"] == "1")
+
+
+async def events(run: Run, stdout: int = 0, stderr: int = 0) -> AsyncIterator[bytes]:
+    """Yield server-sent events from these offsets on, until the run ends. Unavailable.
+
+    `output` has {stream, offset, data}, data in base64, and the id `<next stdout offset>-<next stderr offset>`; `end`,
+    the last, has {status, exit_code, signal, error_code, error_detail}. Comments keep the connection alive.
+    """
+    path = gateway_auth.run_path(run.pk, "events", stdout=stdout, stderr=stderr)
+    async with _lasting(run.vm.node, path) as response:
+        async for data in response.aiter_raw():
+            yield data
+
+
+def put_file(vm: VirtualMachine, path: str, body: Iterable[bytes], *, kind: str = "file", mode: str = "") -> int:
+    """Write a file, or unpack a tar into a folder (kind="folder"), as the guest's default user; returns the bytes.
+
+    `mode` is octal, such as "755". BadInput for the path and the mode, TooLarge, InvalidState, Unavailable.
+    """
+    target = gateway_auth.files_path(vm.domain_uuid, path, kind, mode)
+    return int(_call(vm.node, "PUT", target, content=body, timeout=_LASTING).json()["bytes"])
+
+
+@asynccontextmanager
+async def open_file(vm: VirtualMachine, path: str) -> AsyncIterator[Fetched]:
+    """Yield a file of the guest, or a folder as a tar. BadInput, NoSuchFile, TooLarge, InvalidState, Unavailable."""
+    async with _lasting(vm.node, gateway_auth.files_path(vm.domain_uuid, path)) as response:
+        yield Fetched(response.headers["x-slipway-kind"], response.aiter_raw())
+
+
+def _call(node: Node, method: str, path: str, fine: Iterable[int] = (), **options: Any) -> httpx.Response:
+    url = node.gateway_url.rstrip("/") + path
     try:
-        with httpx.Client(timeout=_TIMEOUT, trust_env=False) as client:
-            response = client.post(node.gateway_url.rstrip("/") + path, headers=headers)
+        response = _client().request(method, url, headers=_signed(node, path, method), **options)
     except httpx.TransportError as error:
-        log.warning("gateway.away", node=node.name, error=repr(error))
-        raise Unavailable(_("The node does not answer just now. Try again in a moment.")) from None
-    if response.status_code not in (200, 202, 204):
-        log.warning("gateway.refused", node=node.name, status=response.status_code)
-        raise Unavailable(_("The node does not answer just now. Try again in a moment."))
+        raise _away(node, repr(error)) from None
+    if not response.is_success and response.status_code not in fine:
+        raise _refusal(node, response)
+    return response
+
+
+@asynccontextmanager
+async def _lasting(node: Node, path: str) -> AsyncIterator[httpx.Response]:
+    url = node.gateway_url.rstrip("/") + path
+    async with httpx.AsyncClient(timeout=_LASTING, trust_env=False) as client:
+        request = client.build_request("GET", url, headers=_signed(node, path, "GET"))
+        try:
+            response = await client.send(request, stream=True)
+        except httpx.TransportError as error:
+            raise _away(node, repr(error)) from None
+        try:
+            if not response.is_success:
+                await response.aread()
+                raise _refusal(node, response)
+            yield response
+        finally:
+            await response.aclose()
+
+
+def _signed(node: Node, path: str, method: str) -> dict[str, str]:
+    return {gateway_auth.HEADER: gateway_auth.sign(node.name, path, method)}
+
+
+def _refusal(node: Node, response: httpx.Response) -> Refusal:
+    """Return what the gateway said, in our words where it is about the node and in its own where about the guest."""
+    try:
+        said = response.json()
+        code, detail = str(said["code"]), str(said["detail"])
+    except (ValueError, KeyError, TypeError):
+        return _away(node, f"HTTP {response.status_code}")
+    match response.status_code:
+        case HTTPStatus.NOT_FOUND:
+            return NoSuchFile(detail)
+        case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return TooLarge(detail)
+        case HTTPStatus.UNPROCESSABLE_ENTITY:
+            return BadInput({"mode" if code == "bad_mode" else "path": [detail]})
+        case HTTPStatus.SERVICE_UNAVAILABLE:
+            return Unavailable(detail, code)
+        case _:
+            return InvalidState(detail, code)
+
+
+def _away(node: Node, why: str) -> Unavailable:
+    log.warning("gateway.away", node=node.name, error=why)
+    return Unavailable(_("The node does not answer just now. Try again in a moment."))
+
+
+@lru_cache(maxsize=1)
+def _client() -> httpx.Client:
+    """The process's client: connections are kept. Proxies of the environment are none of a gateway's business."""
+    return httpx.Client(timeout=_TIMEOUT, limits=_LIMITS, trust_env=False, follow_redirects=False)

@@ -8,7 +8,7 @@
 #include "wire.h"
 
 /* What a run may hold: its memory is bounded whatever the host and the command do. */
-#define RUNS 16
+#define RUNS 64
 #define SPEC_BYTES 65536
 #define WINDOW_BYTES 65536
 #define POLLED (3 * RUNS)

@@ -1,0 +1,126 @@
+"""How runs went, written by the gateway of their node: begun once, ended once, whatever happens in between.
+
+The gateway calls this with the database alone; nothing here reaches the hypervisor.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from vms.models import VirtualMachine
+from vms.states import DesiredState
+
+from .models import Run
+from .states import RUN_LIVE, RunStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A run that this node's gateway carries. `age_seconds` is since it was begun."""
+
+    id: UUID
+    vm_id: UUID
+    domain_uuid: UUID
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+    stdin: bytes = field(repr=False)
+    timeout_seconds: int
+    age_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended; `totals` and `truncated` are of stdout and stderr."""
+
+    status: RunStatus
+    exit_code: int | None = None
+    signal: int | None = None
+    error_code: str = ""
+    error_detail: str = ""
+    totals: tuple[int, int] = (0, 0)
+    truncated: tuple[bool, bool] = (False, False)
+
+
+def begin(run_id: UUID, node: str) -> Job | None:
+    """Take a waiting run of this node, or None where it is none: of any number of callers one gets it."""
+    rows = Run.objects.filter(pk=run_id, vm__node__name=node)
+    with_domain = rows.values_list("vm__domain_uuid", flat=True).first()
+    won = Run.objects.filter(pk__in=rows.values("pk"), status=RunStatus.PENDING, kill_requested_at=None).update(
+        status=RunStatus.RUNNING, started_at=Now(), domain_uuid=with_domain
+    )
+    return _job(rows.get()) if won else None
+
+
+def begun(node: str) -> list[UUID]:
+    """Return the runs of this node that are under way: those that its gateway should be carrying."""
+    rows = Run.objects.filter(status=RunStatus.RUNNING, vm__node__name=node).order_by("started_at")
+    return list(rows.values_list("pk", flat=True))
+
+
+def job(run_id: UUID) -> Job | None:
+    """Return a run under way, to go on with."""
+    run = Run.objects.filter(pk=run_id, status=RunStatus.RUNNING).first()
+    return _job(run) if run is not None and run.domain_uuid is not None else None
+
+
+def _job(run: Run) -> Job:
+    started: datetime = run.started_at or timezone.now()
+    assert run.domain_uuid is not None
+    return Job(
+        run.pk, run.vm_id, run.domain_uuid, list(run.argv), dict(run.env), run.cwd, bytes(run.stdin or b""),
+        run.timeout_seconds, max(0.0, (timezone.now() - started).total_seconds()),
+    )  # fmt: skip
+
+
+def still_wanted(run_ids: Collection[UUID]) -> dict[UUID, bool]:
+    """Return, for each that is still under way, whether somebody asked for its end."""
+    rows = Run.objects.filter(pk__in=run_ids, status=RunStatus.RUNNING)
+    return {pk: asked is not None for pk, asked in rows.values_list("pk", "kill_requested_at")}
+
+
+def end(run_id: UUID, ending: Ending) -> bool:
+    """Write how it ended; False where somebody else ended it first, such as a reset of its sandbox."""
+    done = Run.objects.filter(pk=run_id, status__in=RUN_LIVE).update(
+        status=ending.status,
+        exit_code=ending.exit_code,
+        signal=ending.signal,
+        error_code=ending.error_code,
+        error_detail=ending.error_detail[:500],
+        stdout_bytes=ending.totals[0],
+        stderr_bytes=ending.totals[1],
+        stdout_truncated=ending.truncated[0],
+        stderr_truncated=ending.truncated[1],
+        finished_at=Now(),
+        stdin=None,
+    )
+    return bool(done)
+
+
+def facts(run_id: UUID, node: str) -> dict[str, Any] | None:
+    """Return what tells how a run of this node is doing, or None where there is none."""
+    rows = Run.objects.filter(pk=run_id, vm__node__name=node)
+    found = rows.values("status", "exit_code", "signal", "error_code", "error_detail").first()
+    return {**found} if found is not None else None
+
+
+def what_happened(vm_id: UUID, domain_uuid: UUID) -> tuple[str, str]:
+    """Return why a domain that had a run is not there any more: a code, and a sentence."""
+    vm = VirtualMachine.objects.filter(pk=vm_id).values("domain_uuid", "desired_state").first()
+    if vm is None or vm["desired_state"] == DesiredState.DELETED:
+        return "deleted", "The machine was deleted while this ran."
+    if vm["domain_uuid"] != domain_uuid:
+        return "reset", "The sandbox was reset while this ran."
+    if vm["desired_state"] == DesiredState.RUNNING:
+        return "machine_gone", "The machine went away or restarted while this ran."
+    return "machine_off", "The machine was switched off, or paused to disk, while this ran."
+
+
+def without_rows(run_ids: Collection[UUID]) -> set[UUID]:
+    """Return those of these ids that are no runs any more."""
+    return set(run_ids) - set(Run.objects.filter(pk__in=run_ids).values_list("pk", flat=True))
