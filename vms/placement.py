@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.refusals import Refusal
 
 from .models import Network, Nic, Node, StoragePool, VirtualMachine
-from .states import NetworkKind
+from .states import HOLDS_MEMORY, NetworkKind
 
 MEMORY_OVERCOMMIT = 1.5  # running machines may be promised this much of a node's memory
 POOL_RESERVE_BYTES = 2 * 2**30  # a pool is never filled beyond this
@@ -69,7 +69,7 @@ def nodes_ok() -> QuerySet[Node]:
 
 def _running_on_node() -> Q:
     """The rule of quotas.COUNTS_AS_RUNNING, seen from the node."""
-    return Q(vms__desired_state="running") | Q(vms__observed_state__in=["running", "paused"])
+    return Q(vms__desired_state="running") | Q(vms__observed_state__in=HOLDS_MEMORY)
 
 
 def give_card(vm: VirtualMachine, network: Network, *, linked: bool = True) -> Nic:

@@ -1,8 +1,9 @@
 """Quotas: counted from the rows, under a lock, in the transaction that makes the rows. Nothing is stored.
 
 A machine counts as allocated from its row's first to its last moment, a tombstone included: its disk is there.
-It counts as running when it is desired running, or seen running or paused. Sandboxes are counted like machines, but as
-sandboxes and not as machines; the minutes of their leases come from the ledger (vms/models/usage.py).
+It counts as running when it is desired running, or seen running, paused or crashed (a QEMU holds its memory). Sandboxes
+are counted like machines, but as sandboxes and not as machines; the minutes of their leases come from the ledger
+(vms/models/usage.py).
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,10 +23,10 @@ from accounts.models import Project, QuotaLimit, User
 from accounts.refusals import QuotaExceeded
 
 from .models import UsageEntry, VirtualMachine
-from .states import ACTIVE, DesiredState, Role
+from .states import HOLDS_MEMORY, DesiredState, Role
 
 Amounts = dict[str, int]
-COUNTS_AS_RUNNING = Q(desired_state=DesiredState.RUNNING) | Q(observed_state__in=ACTIVE)
+COUNTS_AS_RUNNING = Q(desired_state=DesiredState.RUNNING) | Q(observed_state__in=HOLDS_MEMORY)
 SHOWN_FREES = 3
 _COLUMN = {
     Dimension.VCPUS: "vcpus",

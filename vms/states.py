@@ -89,6 +89,7 @@ class OperationStatus(TextChoices):
 LIVE = (OperationStatus.PENDING, OperationStatus.RUNNING)
 ENDED = (OperationStatus.SUCCEEDED, OperationStatus.FAILED, OperationStatus.CANCELLED)
 ACTIVE = (ObservedState.RUNNING, ObservedState.PAUSED)
+HOLDS_MEMORY = (*ACTIVE, ObservedState.CRASHED)  # a panicked guest's QEMU stays until it is forced off or started anew
 # kinds that make the domain of a machine: until they end, people see it being made
 MAKING = frozenset(
     {

@@ -18,7 +18,7 @@ from vms import broadcast, quotas
 from vms.models import Operation, VirtualMachine
 from vms.services.begin import begin
 from vms.services.power import begin_checked_start
-from vms.states import ACTIVE, DesiredState, ObservedState, OperationKind, Role
+from vms.states import HOLDS_MEMORY, DesiredState, ObservedState, OperationKind, Role
 from vms.wellformed import Errors
 
 from .. import ledger
@@ -123,7 +123,7 @@ def _wake(actor: Actor, sandbox: Sandbox) -> Operation:
         return begin(actor, vm, OperationKind.RESUME)
     if vm.observed_state != ObservedState.SUSPENDED:
         return begin_checked_start(actor, vm)
-    if vm.desired_state != DesiredState.RUNNING and vm.observed_state not in ACTIVE:
+    if vm.desired_state != DesiredState.RUNNING and vm.observed_state not in HOLDS_MEMORY:
         quotas.require(vm.project, vm.created_by, quotas.needs_running(vm.vcpus, vm.memory_mib), exclude=vm.pk)
     return begin(actor, vm, OperationKind.RESTORE)
 

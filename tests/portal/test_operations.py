@@ -475,6 +475,20 @@ def test_a_start_counts_against_the_running_quota(world):
     assert not Operation.objects.filter(vm=vm, status__in=LIVE).exists()
 
 
+def test_a_crashed_guest_counts_until_it_is_off(world):
+    """Its QEMU is kept for its last screen, and holds its memory."""
+    from vms import quotas
+    from vms.observer import sync
+
+    vm = world.vm()
+    world.hypervisor.happen(vm.domain_uuid, DomainState.CRASHED, "panicked")
+    sync(world.node, world.hypervisor)
+    VirtualMachine.objects.filter(pk=vm.pk).update(desired_state="stopped")
+    assert (fresh(vm).observed_state, quotas.usage(world.harbor)["running_vms"]) == ("crashed", 1)
+    ended(world, request(world, "force_off", fresh(vm)))
+    assert quotas.usage(world.harbor)["running_vms"] == 0
+
+
 def test_an_operation_table_has_no_row_without_reason(world):
     vm = world.vm()
     operation = vm.operations.get()

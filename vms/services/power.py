@@ -13,7 +13,7 @@ from accounts.retrying import retried
 from .. import quotas
 from ..models import Flavor, Operation, VirtualMachine
 from ..queries import get_flavor, get_vm_for
-from ..states import ACTIVE, DesiredState, OperationKind, Role
+from ..states import HOLDS_MEMORY, DesiredState, OperationKind, Role
 from .begin import begin
 
 Answer = tuple[VirtualMachine, Operation]
@@ -71,7 +71,7 @@ def refuse_sandbox(vm: VirtualMachine) -> None:
 
 def begin_checked_start(actor: Actor, vm: VirtualMachine) -> Operation:
     """Begin a start whose running quota is checked first; the caller holds both locks."""
-    counts_already = vm.desired_state == DesiredState.RUNNING or vm.observed_state in ACTIVE
+    counts_already = vm.desired_state == DesiredState.RUNNING or vm.observed_state in HOLDS_MEMORY
     if not counts_already:
         with transaction.atomic():  # refused for its state before it is refused for quota
             quotas.require(vm.project, vm.created_by, quotas.needs_running(vm.vcpus, vm.memory_mib), exclude=vm.pk)
