@@ -119,9 +119,9 @@ def _type(stream: ClientConnection, over: int) -> bool:
 
 def _listen(stream: ClientConnection, screen: Screen, codes: list[int], tell: int) -> None:
     try:
-        for message in stream:
+        while True:
+            message = stream.recv()
             screen.write(message if isinstance(message, bytes) else message.encode())
-        codes.append(1000)
     except ConnectionClosed as closed:
         codes.append(close_code(closed))
     except OSError:  # this terminal has gone

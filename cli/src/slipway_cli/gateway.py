@@ -1,5 +1,7 @@
 """Consoles and tunnels: a ticket from the portal, a websocket to the gateway that it names (docs/api.md, Consoles)."""
 
+from contextlib import ExitStack
+
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
@@ -27,7 +29,7 @@ def open_stream(api: Api, vm: Json, kind: str) -> ClientConnection:
     ticket = api.post(f"vms/{vm['id']}/console", {"kind": kind}, keyed=False)
     protocols = [Subprotocol(word) for word in ticket["protocols"]]
     try:
-        return connect(  # and no Origin: that is for browsers
+        opening = connect(  # and no Origin: that is for browsers
             ticket["url"],
             subprotocols=protocols,
             compression=None,
@@ -35,6 +37,7 @@ def open_stream(api: Api, vm: Json, kind: str) -> ClientConnection:
             open_timeout=OPEN_SECONDS,
             close_timeout=CLOSE_SECONDS,
         )
+        return ExitStack().enter_context(opening)  # websockets wants to be entered; callers close it themselves
     except (OSError, InvalidHandshake, InvalidURI, EOFError) as error:
         raise Fault(
             f"The gateway at {ticket['url'].split('/console/')[0]} cannot be used: {error or type(error).__name__}.",
