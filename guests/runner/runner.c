@@ -171,17 +171,17 @@ static void talk(void)
 
 static void listen_to_host(short events)
 {
-    ssize_t count = 0;
+    ssize_t count = -1;
 
+    errno = EAGAIN;
     if (events & POLLIN)
         count = read(port, incoming + incoming_length, sizeof incoming - incoming_length);
     if (count > 0) {
         incoming_length += (size_t)count;
         return;
     }
-    if (count < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (events & (POLLHUP | POLLERR) || listener >= 0)
+    /* a channel without a host reads as ended, too, and so does one whose host has just come */
+    if (events & (POLLHUP | POLLERR) || (listener >= 0 && (!count || (errno != EAGAIN && errno != EINTR))))
         disconnect();
 }
 

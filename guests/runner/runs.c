@@ -60,10 +60,17 @@ void close_pipe(int *fd)
     *fd = -1;
 }
 
+/* To the whole group, or to the child alone, when it has just been made and leads no group yet. */
+static void signal_run(const struct run *run, int number)
+{
+    if (kill(-run->pid, number) && errno == ESRCH)
+        kill(run->pid, number);
+}
+
 static void forget_run(struct run *run)
 {
     if (run->state == RUNNING)
-        kill(-run->pid, SIGKILL);
+        signal_run(run, SIGKILL);
     close_pipe(&run->input_fd);
     close_pipe(&run->output_fd[0]);
     close_pipe(&run->output_fd[1]);
@@ -192,7 +199,7 @@ const char *obey_for_run(const struct frame *frame)
         run->owes_exit = run->state == EXITED_RUN;
         run->wanted = 0;
     } else if (frame->type == KILL && frame->length == 1 && run->state == RUNNING)
-        kill(-run->pid, frame->payload[0]);
+        signal_run(run, frame->payload[0]);
     else if (frame->type == FORGET)
         forget_run(run);
     return NULL;
