@@ -3,8 +3,8 @@
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.i18n import set_language
 
+from sandboxes.views.home import home
 from vms.urls import desk_urlpatterns
-from vms.views.home import home
 from vms.views.quotas import quotas_page
 
 from . import health
@@ -14,6 +14,7 @@ from .api_docs import docs
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", home, name="home"),
     path("vms/", include("vms.urls")),
+    path("sandboxes/", include("sandboxes.urls")),
     path("quotas/", quotas_page, name="quotas"),
     path("admin-desk/", include((desk_urlpatterns, "desk"))),
     path("accounts/", include("accounts.urls")),

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from uuid import UUID
 
-from django.db.models import Case, Count, IntegerField, Prefetch, Q, QuerySet, When
+from django.db.models import BooleanField, Case, Count, ExpressionWrapper, IntegerField, Prefetch, Q, QuerySet, When
 from django.utils.translation import gettext_lazy as _
 
 from accounts import access
@@ -31,6 +31,8 @@ def visible_templates(user: User, everything: bool = False) -> QuerySet[Template
 def with_builds(rows: QuerySet[Template]) -> QuerySet[Template]:
     """Add each template's builds that matter, newest first, with their nodes."""
     builds = TemplateBuild.objects.exclude(status=BuildStatus.RETIRED).select_related("node").defer("screenshot")
+    pictured = ExpressionWrapper(Q(screenshot__isnull=False), output_field=BooleanField())
+    builds = builds.annotate(pictured=pictured)
     return rows.prefetch_related(Prefetch("builds", builds.order_by("-created_at"), "shown_builds"))
 
 

@@ -34,6 +34,7 @@ class Place:
 PLACES = [
     Place("home", "home", _("Home"), "home", "H"),
     Place("machines", "vms:list", _("Machines"), "machine", "M", "/vms/"),
+    Place("sandboxes", "sandboxes:list", _("Sandboxes"), "sandbox", "S", "/sandboxes/"),
     Place("quotas", "quotas", _("Quotas"), "gauge", "Q"),
 ]
 DESK_PLACES = [
@@ -86,12 +87,13 @@ def shell(request: HttpRequest) -> dict[str, Any]:
     mine = my_projects(request)
     counts = queries.counts_for(user, project=project.id if project else None)
     desk = [_item(request, place) for place in DESK_PLACES] if user.is_staff else []
-    nav = [_item(request, place, counts["all"] if place.key == "machines" else None) for place in PLACES]
+    numbers = {"machines": counts["all"], "sandboxes": queries.sandbox_count(user, project.id if project else None)}
+    nav = [_item(request, place, numbers.get(place.key)) for place in PLACES]
     return {
         "shell": {
             "nav": nav,
             "desk": desk,
-            "tabs": [*nav, *([_item(request, DESK)] if desk else []), _item(request, NEW)],
+            "tabs": [*nav, _item(request, DESK if desk else NEW)],
             "project": project,
             "projects": mine if len(mine) > 1 else [],
             "counts": counts,

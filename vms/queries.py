@@ -232,6 +232,12 @@ def counts_for(
     return counts | {"all": sum(by_rank.values())}
 
 
+def sandbox_count(user: User, project: UUID | None = None) -> int:
+    """Return how many sandboxes the user sees, in one project or in all of theirs."""
+    rows = visible_vms(user).filter(role=Role.SANDBOX)
+    return rows.filter(project=project).count() if project else rows.count()
+
+
 def _cursor(vm: VirtualMachine, backwards: bool) -> str:
     raw = json.dumps([vm.attention_rank, vm.name, str(vm.pk), backwards]).encode()
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")

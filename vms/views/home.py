@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponseBase
-from django.shortcuts import render
+from django.http import HttpRequest
 
-from accounts.door import page, reader
+from accounts.door import reader
 
 from .. import queries, quotas
 from ..context import chosen_project, my_projects
@@ -19,9 +18,8 @@ SHOWN_SCREENS = 8
 SHOWN_LATELY = 6
 
 
-@page
-def home(request: HttpRequest) -> HttpResponseBase:
-    """Show the chosen project, or all of the reader's."""
+def home_context(request: HttpRequest) -> dict[str, Any]:
+    """Return how the chosen project is, or all of the reader's."""
     user = reader(request)
     project = chosen_project(request)
     wanted: dict[str, Any] = {"project": project.id if project else None}
@@ -36,7 +34,7 @@ def home(request: HttpRequest) -> HttpResponseBase:
         .select_related("node", "actor")
         .order_by("-created_at")[:SHOWN_LATELY]
     )
-    context = {
+    return {
         "project": project,
         "room": room,
         "counts": counts,
@@ -45,4 +43,3 @@ def home(request: HttpRequest) -> HttpResponseBase:
         "gauges": gauges(quotas.usage(room), quotas.limits(room)) if room else [],
         "lately": [OperationCard(operation) for operation in lately],
     }
-    return render(request, "home.html", context)

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
@@ -21,7 +21,7 @@ from ..presenting.fragments import machine_context
 from ..presenting.sentences import ASKED
 from ..presenting.verbs import POWER
 from ..queries import get_vm_for
-from ..states import OperationKind
+from ..states import OperationKind, Role
 
 REQUESTS = {
     OperationKind.START: services.request_start,
@@ -35,8 +35,10 @@ REQUESTS = {
 
 @page
 def machine(request: HttpRequest, vm_id: UUID) -> HttpResponseBase:
-    """The page of one machine."""
+    """The page of one machine; a sandbox has its own."""
     vm = get_vm_for(reader(request), vm_id)
+    if vm.role == Role.SANDBOX:
+        return redirect("sandboxes:detail", vm.pk)
     crumbs = [{"label": _("Machines"), "href": reverse("vms:list")}, {"label": vm.name}]
     return render(request, "vms/machine.html", {**machine_context(reader(request), vm), "crumbs": crumbs})
 

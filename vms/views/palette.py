@@ -1,5 +1,6 @@
 """What the command palette finds on the server."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
@@ -16,6 +17,8 @@ from ..states import Status
 FOUND_AT_MOST = 6
 WITH_VERBS = 2
 SHORTEST = 2
+Source = Callable[[HttpRequest, str], list[dict[str, Any]]]
+SOURCES: list[Source] = []  # what other apps find for a text: entries like ours
 
 
 @page
@@ -27,6 +30,8 @@ def search(request: HttpRequest) -> HttpResponseBase:
     found = queries.list_vms_for(reader(request), limit=FOUND_AT_MOST, search=text)
     cards = cards_for(reader(request), found.items)
     results = [_machine(card) for card in cards]
+    for source in SOURCES:
+        results += source(request, text)
     for card in cards[:WITH_VERBS]:
         results += _verbs(card)
     return JsonResponse({"results": results})

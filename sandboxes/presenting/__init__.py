@@ -1,0 +1,1 @@
+"""Sandboxes and templates as pages show them: words, figures, buttons."""

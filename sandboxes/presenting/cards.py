@@ -1,0 +1,177 @@
+"""A sandbox as pages show it: its machine, its lease, what it may reach, and which verbs make sense now."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.urls import reverse
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from accounts.access import Verb, allows
+from accounts.models import User
+from vms.models import VirtualMachine
+from vms.presenting.cards import VmCard
+from vms.presenting.fragments import cards_for
+from vms.presenting.verbs import Button
+from vms.states import MAKING, ObservedState, Status
+
+from ..models import Run, Sandbox
+from ..states import LeaseStatus, NetworkMode
+from .leases import LeaseView
+
+NETWORK_SHORT: dict[str, str | Promise] = {
+    NetworkMode.NONE: gettext_lazy("No network"),
+    NetworkMode.ISOLATED: gettext_lazy("Isolated"),
+    NetworkMode.NAT: gettext_lazy("Out only"),
+}
+NETWORK_WORDS: dict[str, str | Promise] = {
+    NetworkMode.NONE: gettext_lazy("Its network card is unplugged: nothing goes in or out, save through this page."),
+    NetworkMode.ISOLATED: gettext_lazy(
+        "It is on a network where nothing answers: no host, no neighbours, no Internet, no names."
+    ),
+    NetworkMode.NAT: gettext_lazy(
+        "It reaches the Internet, and nothing else: not this host, not other machines, no private addresses. "
+        "Nothing reaches it."
+    ),
+}
+NETWORK_ICON = {NetworkMode.NONE: "lock", NetworkMode.ISOLATED: "shieldok", NetworkMode.NAT: "globe"}
+
+
+def _act(vm: VirtualMachine, verb: str, label: str, icon: str) -> Button:
+    return Button(reverse("sandboxes:act", args=[vm.pk, verb]), label, icon)
+
+
+def _ask(vm: VirtualMachine, name: str, label: str, icon: str, *, bad: bool = False) -> Button:
+    return Button(reverse(f"sandboxes:{name}", args=[vm.pk]), label, icon, dialog=True, bad=bad)
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxCard:
+    """A sandbox for one reader. `run` is the command that runs in it now, if the caller looked for one."""
+
+    sandbox: Sandbox
+    card: VmCard
+    run: Run | None
+    now: datetime
+
+    @property
+    def vm(self) -> VirtualMachine:
+        """The machine that it is."""
+        return self.card.vm
+
+    @property
+    def lease(self) -> LeaseView:
+        """Its clock."""
+        return LeaseView(self.sandbox, self.now)
+
+    @property
+    def ended(self) -> bool:
+        """Is its lease over, and it kept on disk for a while?"""
+        return self.lease.status == LeaseStatus.ENDED
+
+    @property
+    def network_short(self) -> str | Promise:
+        """What it may reach, in two words."""
+        return NETWORK_SHORT[self.sandbox.network]
+
+    @property
+    def network_words(self) -> str | Promise:
+        """What it may reach, in a sentence."""
+        return NETWORK_WORDS[self.sandbox.network]
+
+    @property
+    def network_icon(self) -> str:
+        """The same as a picture."""
+        return NETWORK_ICON[NetworkMode(self.sandbox.network)]
+
+    @property
+    def may_change(self) -> bool:
+        """May this reader use its verbs now? Not while it is being deleted."""
+        return self.card.may_change and self.card.status != Status.DELETING
+
+    @property
+    def may_run(self) -> bool:
+        """May this reader run commands in it and move files, and does it listen?"""
+        return self.card.may_console and self.vm.observed_state == ObservedState.RUNNING and not self.busy
+
+    @property
+    def may_start_runs(self) -> bool:
+        """The same, also while it is being made: commands wait for it then."""
+        being_made = self.card.live is not None and self.card.live.kind in MAKING
+        return self.may_run or (being_made and allows(self.card.role, Verb.CONSOLE))
+
+    @property
+    def busy(self) -> bool:
+        """Is something under way that every other verb has to wait for?"""
+        return self.card.live is not None
+
+    @property
+    def main_verb(self) -> Button | None:
+        """What fits the moment: take it back, resume its clock, or a little more time."""
+        if not self.may_change or self.busy:
+            return None
+        if self.ended:
+            return _act(self.vm, "restore", _("Take it back"), "play")
+        if self.lease.status == LeaseStatus.PAUSED:
+            return _act(self.vm, "resume", _("Resume"), "play")
+        return self.extend
+
+    @property
+    def extend(self) -> Button | None:
+        """One press, an hour more; None where policy leaves no room."""
+        if not self.may_change or self.ended or self.busy or not self.lease.extension:
+            return None
+        return _act(self.vm, "extend", self.lease.extension_text, "clock")
+
+    @property
+    def reset(self) -> Button | None:
+        """Back to the clean template."""
+        if not self.may_change or self.ended or self.card.status in (Status.CREATING, Status.UNKNOWN):
+            return None
+        return _ask(self.vm, "reset", _("Reset"), "reboot")
+
+    @property
+    def pause(self) -> Button | None:
+        """Pause the machine and its clock."""
+        able = self.vm.observed_state == ObservedState.RUNNING and self.lease.status == LeaseStatus.RUNNING
+        if not able or not self.may_change or self.busy:
+            return None
+        return _act(self.vm, "pause", _("Pause, and its clock"), "pause")
+
+    @property
+    def menu(self) -> list[Button]:
+        """The other verbs, deleting last."""
+        if not self.may_change:
+            return []
+        found = []
+        if self.main_verb and self.extend and self.main_verb.url != self.extend.url:
+            found.append(self.extend)
+        if self.pause:
+            found.append(self.pause)
+        if not self.busy:
+            found.append(_ask(self.vm, "keep", _("Keep as a machine"), "keep"))
+        found.append(_ask(self.vm, "delete", _("Delete"), "trash", bad=True))
+        return found
+
+    @property
+    def note(self) -> str:
+        """The line under the pill when nothing is under way."""
+        if self.ended:
+            return _("Its time was up. It is kept on disk.")
+        if self.lease.status == LeaseStatus.PAUSED:
+            return _("Paused, and its clock too")
+        if self.run is not None:
+            return _("%(command)s is running") % {"command": str(self.run)[:40]}
+        return self.card.note
+
+
+def sandbox_cards(user: User, found: Iterable[Sandbox], now: datetime) -> list[SandboxCard]:
+    """Return sandboxes as this reader sees them; they come from `queries.sandboxes_with_details`. Two queries."""
+    rows = list(found)
+    cards = cards_for(user, [row.vm for row in rows])
+    running: dict[object, Run] = {}
+    for run in Run.objects.filter(vm__in=[row.vm_id for row in rows], status="running").defer("stdin"):
+        running.setdefault(run.vm_id, run)
+    return [SandboxCard(row, card, running.get(row.vm_id), now) for row, card in zip(rows, cards, strict=True)]

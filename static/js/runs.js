@@ -1,0 +1,162 @@
+/* Commands in a sandbox: the box that starts them, their output as it comes, the button that ends them, and the
+   isolation check, which is a command too. Without script each is a form that leads to the run's own page. */
+import { now, sync } from "./clock.js";
+import { $, request, say, word } from "./dom.js";
+import { reread, rereadSoon } from "./live.js";
+import { toast } from "./toast.js";
+
+const SHOWN_CHARACTERS = 400_000; // of the newest output; all that is kept is behind the run's own page
+const NBSP = "\u00a0";
+const NEAR_THE_END_PX = 40;
+
+let source = null; // what brings the shown run's output
+
+function decoder() {
+  const text = new TextDecoder("utf-8", { fatal: false });
+  return (data) => text.decode(Uint8Array.from(atob(data), (c) => c.charCodeAt(0)), { stream: true });
+}
+
+/** Follow a run: `onOutput(stream, text)`, then `onEnd({status, exit_code, ...})`. Returns what ends the following. */
+function follow(run, onOutput, onEnd) {
+  const events = new EventSource(`/api/v1/runs/${run}/events`);
+  const decoders = { stdout: decoder(), stderr: decoder() };
+  events.addEventListener("output", (event) => {
+    const { stream, data } = JSON.parse(event.data);
+    onOutput(stream, decoders[stream](data));
+  });
+  events.addEventListener("end", (event) => {
+    events.close();
+    onEnd(JSON.parse(event.data));
+  });
+  events.addEventListener("error", () => {
+    if (events.readyState === EventSource.CLOSED) onEnd({ status: "unreachable" });
+  });
+  return events;
+}
+
+function outcome(end, seconds) {
+  const time = `${seconds.toLocaleString(document.documentElement.lang, { maximumFractionDigits: 1 })}${NBSP}s`;
+  if (end.status === "exited") return word("runExited", { code: end.exit_code, time });
+  if (end.status === "unreachable") return word("runUnreachable");
+  return end.error_detail || word(end.status === "killed" ? "runKilled" : "runEnded", { time });
+}
+
+function write(terminal, stream, text) {
+  const atEnd = terminal.scrollHeight - terminal.scrollTop - terminal.clientHeight < NEAR_THE_END_PX;
+  const last = terminal.lastElementChild;
+  if (last && last.dataset.stream === stream) last.append(text);
+  else {
+    const piece = document.createElement("span");
+    piece.dataset.stream = stream;
+    if (stream === "stderr") piece.className = "e";
+    piece.append(text);
+    terminal.append(piece);
+  }
+  while (terminal.textContent.length > SHOWN_CHARACTERS && terminal.childNodes.length > 1) terminal.firstChild.remove();
+  if (atEnd) terminal.scrollTop = terminal.scrollHeight;
+}
+
+/** Show a run in the box: its command, its output, how long it takes, and the button that stops it. */
+function show(box, { run, title, stop }) {
+  source?.close();
+  const terminal = $(".sw-term", box);
+  const meta = $("[data-meta]", box);
+  const button = $("[data-stop-run]", box);
+  const began = now();
+  const seconds = () => (now() - began) / 1000;
+  const tick = () => {
+    meta.textContent = word("runRunning", { time: `${Math.floor(seconds())}${NBSP}s` });
+  };
+  box.hidden = false;
+  terminal.replaceChildren();
+  if (title) {
+    const line = document.createElement("span");
+    line.className = "m";
+    line.append(`$ ${title}\n`);
+    terminal.append(line);
+  }
+  button.hidden = !stop;
+  if (stop) button.setAttribute("formaction", stop);
+  tick();
+  const timer = setInterval(tick, 1000);
+  source = follow(
+    run,
+    (stream, text) => write(terminal, stream, text),
+    (end) => {
+      clearInterval(timer);
+      button.hidden = true;
+      meta.textContent = box.dataset.whole === undefined ? outcome(end, seconds()) : word("runOver");
+      if (box.dataset.whole === undefined) say(meta.textContent);
+      rereadSoon();
+    },
+  );
+}
+
+async function post(form) {
+  const response = await request(form.action, { method: "POST", body: new FormData(form) });
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.say ?? answer.detail ?? word("failed"));
+  return answer;
+}
+
+async function run(form) {
+  const button = $("button[type=submit]", form);
+  button.disabled = true;
+  try {
+    show($("[data-run-now]"), await post(form));
+    rereadSoon();
+  } catch (error) {
+    toast(error instanceof TypeError ? word("offlineAct") : error.message, "bad");
+  } finally {
+    button.disabled = false;
+  }
+}
+
+// --- the isolation report ---------------------------------------------------------------------------------------
+async function report() {
+  const place = $("[data-report]");
+  if (!place) return;
+  const response = await request(place.dataset.report).catch(() => null);
+  if (response?.ok && !response.redirected) place.innerHTML = await response.text();
+}
+
+async function check(form) {
+  const button = $("button", form);
+  button.disabled = true;
+  try {
+    const { run: id } = await post(form);
+    await report();
+    follow(id, () => {}, async () => {
+      await report();
+      await reread().catch(() => {});
+      say(word("checkOver"));
+    });
+  } catch (error) {
+    toast(error instanceof TypeError ? word("offlineAct") : error.message, "bad");
+  } finally {
+    button.disabled = false;
+  }
+}
+
+function begin() {
+  const place = $("[data-report]");
+  if (place?.dataset.check) {
+    if (place.dataset.liveCheck === "yes") follow(place.dataset.check, () => {}, report);
+    report();
+  }
+  const box = $("[data-run-now]");
+  if (box?.dataset.run) show(box, { run: box.dataset.run, title: box.dataset.title, stop: box.dataset.stop });
+}
+
+export function start() {
+  if (!$("[data-run-now]") && !$("[data-report]")) return;
+  sync(document.documentElement.dataset.now);
+  begin();
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (!form.matches("[data-run-form], [data-check-form]")) return;
+    event.preventDefault();
+    if (form.matches("[data-run-form]")) run(form);
+    else check(form);
+  });
+}

@@ -1,0 +1,399 @@
+"""The pages of sandboxes and templates: what each person sees and may press, with and without scripts."""
+
+import re
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.models import QuotaLimit
+from accounts.refusals import Unavailable
+from sandboxes import gateway_runs, services
+from sandboxes.models import Run, Sandbox, TemplateBuild
+from tests.portal.lab import make_lab
+from tests.portal.pages import SCRIPT, field, said, words
+from vms.models import Operation, VirtualMachine
+from vms.presenting.fragments import render
+from vms.states import Role
+
+
+@pytest.fixture(autouse=True)
+def started(monkeypatch):
+    """Return the runs that the gateway was told to begin; there is none here."""
+    told = []
+    monkeypatch.setattr(gateway_runs, "start", lambda run: told.append(run.pk))
+    return told
+
+
+@pytest.fixture
+def lab(world):
+    return make_lab(world)
+
+
+def page(name, *arguments):
+    return reverse(f"sandboxes:{name}", args=arguments)
+
+
+def press(client, template, **typed):
+    return client.post(page("new", template.pk), typed)
+
+
+# --- the list ---------------------------------------------------------------------------------------------------
+def test_without_templates_the_page_says_what_would_be_here(world):
+    seen = words(world.browser("alice").get(page("list")))
+    assert "No template yet" in seen
+    assert "No sandboxes" in seen
+
+
+def test_one_press_makes_a_sandbox_with_the_templates_defaults(lab):
+    lab.prepared()
+    alice = lab.world.browser("alice")
+    answer = press(alice, lab.template, project="harbor")
+    box = Sandbox.objects.get(vm__role=Role.SANDBOX)
+    assert answer["Location"] == page("detail", box.vm_id)
+    assert (box.network, box.lease_minutes) == (lab.template.network, lab.template.lease_minutes)
+    assert said(answer) == [f"{box.vm.name} is yours."]
+
+
+def test_network_lease_and_name_can_be_chosen(lab):
+    lab.prepared()
+    chosen = {"network": "none", "lease_minutes": "30", "name": "try-1", "project": "harbor"}
+    press(lab.world.browser("bob"), lab.template, **chosen)
+    box = Sandbox.objects.get(vm__role=Role.SANDBOX)
+    assert (box.vm.name, box.network, box.lease_minutes) == ("try-1", "none", 30)
+
+
+def test_a_double_press_makes_one_sandbox(lab):
+    alice = lab.world.browser("alice")
+    key = field(alice.get(page("list")), "request_key")
+    first, again = (press(alice, lab.template, request_key=key, project="harbor") for _ in range(2))
+    assert first["Location"] == again["Location"]
+    assert Sandbox.objects.filter(vm__role=Role.SANDBOX).count() == 1
+
+
+def test_a_refusal_stands_on_the_page_with_figures(lab):
+    QuotaLimit.objects.filter(project=lab.world.harbor, dimension="memory_mib").update(limit=128)
+    answer = press(lab.world.browser("alice"), lab.template, project="harbor")
+    assert answer.status_code == 409
+    seen = words(answer)
+    assert "No sandbox was made" in seen
+    assert "Memory: harbor may use 128 MiB" in seen
+    wrong = press(lab.world.browser("alice"), lab.template, project="harbor", network="moon")
+    assert wrong.status_code == 422
+    assert "A network is none, isolated or nat." in words(wrong)
+
+
+def test_the_list_shows_mine_and_nobody_elses(lab):
+    lab.sandbox("box-1")
+    for name, seen in {"alice": True, "bob": True, "dana": True, "charlie": False}.items():
+        assert ("box-1" in words(lab.world.browser(name).get(page("list")))) is seen, name
+
+
+def test_spares_and_builders_are_on_no_list(lab):
+    lab.prepared()
+    assert lab.spares()
+    for name in ("alice", "admin"):
+        seen = words(lab.world.browser(name).get(page("list")))
+        assert "No sandboxes" in seen
+    assert "spare-" not in words(lab.world.browser("admin").get(reverse("vms:list")))
+
+
+def test_a_viewer_sees_no_button_that_would_be_refused(lab):
+    box = lab.sandbox()
+    for url in (page("list"), page("detail", box.vm_id)):
+        bob, dana = (lab.world.browser(name).get(url).content.decode() for name in ("bob", "dana"))
+        for offered in ("/do/extend", "/reset", "/delete"):
+            assert offered in bob
+            assert offered not in dana
+
+
+def test_the_pushed_row_is_the_row_of_the_page(lab):
+    box = lab.sandbox()
+    fragment = render("lease", lab.world.alice, box.vm_id, show_project=True)
+    assert fragment.target == f"lease-{box.vm_id}"
+    pages = lab.world.browser("alice").get(page("list")).content.decode()
+    squeeze = lambda html: re.sub(r'\s+|stroke-dasharray="[^"]*"|data-left>[^<]*<', " ", html)  # noqa: E731
+    assert squeeze(fragment.html).strip() in squeeze(pages)
+    assert render("sandbox", lab.world.alice, box.vm_id).target == f"sandbox-{box.vm_id}"
+
+
+def test_queries_do_not_grow_with_the_list(lab, django_assert_max_num_queries):
+    for n in range(2):
+        lab.sandbox(f"box-{n}")
+    alice = lab.world.browser("alice")
+    alice.get(page("list"))
+    with django_assert_max_num_queries(30) as few:
+        alice.get(page("list"))
+    for n in range(2, 6):
+        lab.sandbox(f"box-{n}")
+    with django_assert_max_num_queries(len(few.captured_queries)):
+        alice.get(page("list"))
+
+
+# --- one sandbox ------------------------------------------------------------------------------------------------
+def test_its_machine_page_leads_to_its_own(lab):
+    box = lab.sandbox()
+    answer = lab.world.browser("alice").get(reverse("vms:detail", args=[box.vm_id]))
+    assert answer["Location"] == page("detail", box.vm_id)
+
+
+def test_time_left_is_in_words_without_script_and_amber_near_the_end(lab):
+    box = lab.sandbox()
+    alice = lab.world.browser("alice")
+    Sandbox.objects.filter(pk=box.pk).update(expires_at=timezone.now() + timedelta(hours=3, minutes=44, seconds=30))
+    answer = alice.get(page("detail", box.vm_id))
+    assert "3 h 44 min" in words(answer)
+    assert "sw-lease soon" not in answer.content.decode()
+    Sandbox.objects.filter(pk=box.pk).update(expires_at=timezone.now() + timedelta(minutes=14))
+    assert "sw-lease soon" in alice.get(page("list")).content.decode()
+
+
+def test_one_press_extends_by_an_hour_and_never_beyond_policy(lab, settings):
+    box = lab.sandbox()
+    before = box.expires_at
+    alice = lab.world.browser("alice")
+    answer = alice.post(page("act", box.vm_id, "extend"), headers=SCRIPT)
+    assert answer.json() == {"say": "box-1 lives 1 hour longer."}
+    box = lab.again(box)
+    assert box.expires_at - before == timedelta(hours=1)
+    settings.SANDBOX_LEASE_MINUTES = (1, 60)
+    assert "/do/extend" not in alice.get(page("detail", box.vm_id)).content.decode()
+
+
+def test_pause_and_resume_stop_and_start_the_clock(lab):
+    box = lab.sandbox()
+    alice = lab.world.browser("alice")
+    assert alice.post(page("act", box.vm_id, "pause")).status_code == 302
+    lab.world.drain()
+    seen = words(alice.get(page("detail", box.vm_id)))
+    assert "the clock is paused" in seen
+    assert "Resume" in seen
+    alice.post(page("act", box.vm_id, "resume"))
+    lab.world.drain()
+    assert lab.again(box).expires_at is not None
+
+
+def test_an_ended_one_can_be_taken_back(lab):
+    box = lab.sandbox()
+    now = timezone.now()
+    Sandbox.objects.filter(pk=box.pk).update(expires_at=None, ended_at=now, grace_until=now + timedelta(hours=20))
+    VirtualMachine.objects.filter(pk=box.vm_id).update(observed_state="suspended", desired_state="stopped")
+    alice = lab.world.browser("alice")
+    for url in (page("list"), page("detail", box.vm_id)):
+        seen = words(alice.get(url))
+        assert "to take it back" in seen
+        assert "Take it back" in seen
+    answer = alice.post(page("act", box.vm_id, "restore"), headers=SCRIPT)
+    assert answer.json()["say"].startswith("box-1 is yours again")
+
+
+def test_reset_and_delete_ask_first(lab):
+    lab.prepared()
+    box = lab.sandbox()
+    alice = lab.world.browser("alice")
+    asked = alice.get(page("reset", box.vm_id), headers=SCRIPT).content.decode()
+    assert "Its files and the commands that run are lost" in asked
+    assert not Operation.objects.filter(vm=box.vm_id, kind__in=("reset", "delete")).exists()
+    assert alice.post(page("reset", box.vm_id), headers=SCRIPT).json()["say"]
+    lab.world.drain()
+    assert lab.again(box).vm.domain_uuid != box.vm.domain_uuid
+    answer = alice.post(page("delete", box.vm_id), headers=SCRIPT)
+    assert answer.json() == {"go": page("list")}
+    lab.world.drain()
+    assert alice.get(page("detail", box.vm_id)).status_code == 404
+
+
+def test_keeping_shows_the_quota_and_makes_an_ordinary_machine(lab):
+    box = lab.sandbox()
+    alice = lab.world.browser("alice")
+    QuotaLimit.objects.filter(project=lab.world.harbor, dimension="vms").update(limit=0)
+    refused = alice.post(page("keep", box.vm_id), headers=SCRIPT)
+    assert refused.status_code == 422
+    assert "Machines: harbor may use 0" in words(refused)
+    QuotaLimit.objects.filter(project=lab.world.harbor, dimension="vms").update(limit=5)
+    assert "1 of 5" in words(alice.get(page("keep", box.vm_id)))
+    answer = alice.post(page("keep", box.vm_id), headers=SCRIPT)
+    assert answer.json() == {"go": reverse("vms:detail", args=[box.vm_id])}
+    assert VirtualMachine.objects.get(pk=box.vm_id).role == Role.MACHINE
+    assert alice.get(page("detail", box.vm_id)).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["list", "detail", "reset", "keep", "delete", "isolation"])
+def test_no_markup_needs_an_exception_from_the_policy(lab, name):
+    box = lab.sandbox()
+    answer = lab.world.browser("alice").get(page(name, *([] if name == "list" else [box.vm_id])))
+    html = answer.content.decode()
+    assert "unsafe" not in answer["Content-Security-Policy"]
+    assert not re.search(r"<[^>]+\s(style|on\w+)=", html)
+    assert not re.search(r"<script(?![^>]*\bsrc=)", html)
+
+
+# --- runs -------------------------------------------------------------------------------------------------------
+def test_a_command_is_begun_by_script_and_by_plain_form(lab, started, django_capture_on_commit_callbacks):
+    box = lab.sandbox()
+    alice = lab.world.browser("alice")
+    asked = {"command": "make -j2", "cwd": "/srv", "env": "A=1\nB=two words", "timeout_seconds": "30"}
+    with django_capture_on_commit_callbacks(execute=True):
+        answer = alice.post(page("start-run", box.vm_id), asked, headers=SCRIPT)
+    run = Run.objects.get()
+    assert (answer.status_code, answer.json()["run"]) == (202, str(run.pk))
+    assert (run.command, run.cwd, run.env, run.timeout_seconds) == (
+        "make -j2", "/srv", {"A": "1", "B": "two words"}, 30,
+    )  # fmt: skip
+    assert started == [run.pk]
+    plain = alice.post(page("start-run", box.vm_id), {"command": "true"})
+    assert plain["Location"] == page("run", Run.objects.order_by("created_at").last().pk)
+
+
+def test_what_is_wrong_with_a_command_is_said(lab):
+    box = lab.sandbox()
+    alice = lab.world.browser("alice")
+    for asked, sentence in (
+        ({"command": "x", "env": "nonsense"}, "One variable a line, as NAME=value."),
+        ({"command": "x", "cwd": "here"}, "A folder begins with /."),
+        ({"command": ""}, "This field is required."),
+    ):
+        answer = alice.post(page("start-run", box.vm_id), asked, headers=SCRIPT)
+        assert (answer.status_code, answer.json()["say"]) == (422, sentence)
+    assert not Run.objects.exists()
+
+
+def test_the_history_says_how_commands_ended(lab):
+    box = lab.sandbox()
+    alice = lab.world.browser("alice")
+    run = services.request_run(lab.world.actor("alice"), box.vm_id, services.NewRun(command="false"))
+    now = timezone.now()
+    ended = {"status": "exited", "exit_code": 7, "started_at": now - timedelta(seconds=3), "finished_at": now}
+    Run.objects.filter(pk=run.pk).update(**ended, stdout_bytes=2048, stdout_truncated=True)
+    assert "exit code 7, 3 s" in words(alice.get(page("detail", box.vm_id)))
+    seen = words(alice.get(page("run", run.pk)))
+    assert "2 KiB" in seen
+    assert "It said more than is kept: 4 MiB of each stream." in seen
+
+
+def test_a_command_is_stopped(lab, monkeypatch, django_capture_on_commit_callbacks):
+    killed = []
+    monkeypatch.setattr(gateway_runs, "kill", lambda run: killed.append(run.pk))
+    box = lab.sandbox()
+    run = services.request_run(lab.world.actor("alice"), box.vm_id, services.NewRun(command="sleep 9"))
+    Run.objects.filter(pk=run.pk).update(status="running", started_at=timezone.now())
+    with django_capture_on_commit_callbacks(execute=True):
+        answer = lab.world.browser("bob").post(page("kill", run.pk), headers=SCRIPT)
+    assert answer.json() == {"say": "The command is being stopped."}
+    assert killed == [run.pk]
+
+
+# --- isolation --------------------------------------------------------------------------------------------------
+def test_a_check_runs_the_probe_and_the_report_says_what_it_could_not_do(lab, monkeypatch):
+    box = lab.sandbox()
+    alice = lab.world.browser("alice")
+    assert "It has not been checked yet." in words(alice.get(page("isolation", box.vm_id)))
+    answer = alice.post(page("isolation", box.vm_id), headers=SCRIPT)
+    run = Run.objects.get()
+    assert answer.json()["run"] == str(run.pk)
+    host = box.vm.nics.get().network.gateway
+    assert host in run.argv
+    assert any(word.endswith("slipway-probe") for word in run.argv)
+    assert "The check is under way." in words(alice.get(page("isolation", box.vm_id)))
+    now = timezone.now()
+    Run.objects.filter(pk=run.pk).update(status="exited", exit_code=0, started_at=now, finished_at=now)
+    printed = b"host_tcp blocked \nneighbour_ping open \nmetadata blocked \nforged_mac untested no socket\n"
+    calls = []
+
+    def output(run, stream, offset=0, limit=0):
+        calls.append(stream)
+        return gateway_runs.Piece(printed, len(printed), True)
+
+    monkeypatch.setattr(gateway_runs, "output", output)
+    for _ in range(2):
+        seen = words(alice.get(page("isolation", box.vm_id)))
+        assert "2 of 4 held" in seen
+        assert "Connect to this host no answer" in seen
+        assert "Ping a neighbour answered" in seen
+        assert "Send with another MAC could not be tried: no socket" in seen
+    assert calls == ["stdout"], "what has ended does not change"
+
+
+def test_a_gateway_that_is_away_is_said(lab, monkeypatch):
+    box = lab.sandbox()
+    alice = lab.world.browser("alice")
+    alice.post(page("isolation", box.vm_id))
+    now = timezone.now()
+    Run.objects.update(status="exited", exit_code=0, started_at=now, finished_at=now)
+
+    def away(*_arguments):
+        raise Unavailable("The node does not answer just now.")
+
+    monkeypatch.setattr(gateway_runs, "output", away)
+    assert "does not answer" in words(alice.get(page("isolation", box.vm_id)))
+
+
+# --- templates --------------------------------------------------------------------------------------------------
+def new_template(**changes):
+    form = {
+        "name": "tools", "project": "harbor", "image": "micro", "flavor": "nano", "network": "nat",
+        "lease_minutes": "60", "ready_script": "#!/bin/sh\ntrue\n",
+    }  # fmt: skip
+    return form | changes
+
+
+def test_a_member_makes_a_template_of_the_project_and_it_is_prepared(lab):
+    answer = lab.world.browser("bob").post(page("new-template"), new_template())
+    assert answer.status_code == 302
+    assert said(answer) == ["The template is being prepared. You can watch it."]
+    assert "Waiting for the node to take it" in words(lab.world.browser("bob").get(answer["Location"]))
+    lab.world.drain()
+    assert "Ready" in words(lab.world.browser("bob").get(answer["Location"]))
+    assert lab.world.browser("charlie").get(answer["Location"]).status_code == 404
+
+
+def test_mistakes_stand_at_their_fields_and_what_was_typed_is_kept(lab):
+    answer = lab.world.browser("alice").post(page("new-template"), new_template(name="Tools", ready_script="true é"))
+    html = answer.content.decode()
+    assert answer.status_code == 422
+    for name in ("name", "ready_script"):
+        assert f'id="id_{name}_error"' in html
+    assert "true é" in html
+
+
+def test_only_staff_make_templates_for_everybody_and_size_the_pool(lab):
+    refused = lab.world.browser("alice").post(page("new-template"), new_template(project=""))
+    assert refused.status_code == 422
+    assert "pool_size" not in lab.world.browser("alice").get(page("new-template")).content.decode()
+    made = lab.world.browser("admin").post(page("new-template"), new_template(name="all", project="", pool_size="2"))
+    assert made.status_code == 302
+    lab.world.drain()
+    admin = lab.world.browser("admin")
+    answer = admin.post(page("pool", lab.template.pk), {"pool_size": "3"}, headers=SCRIPT)
+    assert answer.json()["say"].endswith("3 clones wait on each node.")
+    assert "3 clones wait on each node, paused" in words(admin.get(page("template", lab.template.pk)))
+
+
+def test_a_failed_preparation_shows_why_what_was_said_and_the_last_screen(lab):
+    services.request_prepare(lab.world.actor("admin"), lab.template.pk)
+    build = TemplateBuild.objects.get()
+    TemplateBuild.objects.filter(pk=build.pk).update(
+        status="failed", reason="ready_script_failed", reason_detail="The ready script ended with exit code 7.",
+        output="dnf: no mirror", screenshot=b"\x89PNG",
+    )  # fmt: skip
+    admin = lab.world.browser("admin")
+    answer = admin.get(page("template", lab.template.pk))
+    assert "exit code 7" in words(answer)
+    assert "dnf: no mirror" in words(answer)
+    picture = page("build-screen", build.pk)
+    assert picture in answer.content.decode()
+    assert admin.get(picture)["Content-Type"] == "image/png"
+    assert lab.world.browser("charlie").get(picture).status_code in (403, 404)
+    assert admin.get(page("build-screen", uuid4())).status_code == 404
+
+
+def test_home_and_palette_know_sandboxes(lab):
+    box = lab.sandbox()
+    alice = lab.world.browser("alice")
+    assert "Your sandboxes All sandboxes box-1" in words(alice.get(reverse("home")))
+    found = alice.get(reverse("vms:search"), {"q": "box"}).json()["results"]
+    assert {"text": "box-1", "href": page("detail", box.vm_id)}.items() <= found[0].items()
+    texts = {entry["text"] for entry in alice.get(reverse("vms:search"), {"q": lab.template.name}).json()["results"]}
+    assert f"New sandbox from {lab.template.name}" in texts
