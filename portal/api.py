@@ -13,6 +13,7 @@ from ninja.operation import Operation
 
 from accounts.authentication import SessionAuth, TokenAuth, actor_of
 from accounts.refusals import Refusal, TooMany
+from sandboxes.api import runs, sandboxes, templates
 from vms.api import audit, catalogue, consoles, events, me, nodes, operations, projects, tokens, vms
 
 from .complaints import fields_of, unknown_fields
@@ -22,7 +23,9 @@ from .problems import problem
 
 log = structlog.get_logger(__name__)
 PREFIX = "/api/"
-ROUTERS = (me, catalogue, vms, consoles, operations, projects, tokens, nodes, audit, events)
+ROUTERS = (
+    me, catalogue, vms, consoles, operations, templates, sandboxes, runs, projects, tokens, nodes, audit, events,
+)  # fmt: skip
 
 
 class SlipwayAPI(NinjaAPI):
@@ -45,6 +48,7 @@ api = SlipwayAPI(
 )
 for module in ROUTERS:
     api.add_router("", module.routes)
+api.add_router("", runs.streams)
 
 
 @api.exception_handler(Refusal)

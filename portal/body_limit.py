@@ -3,6 +3,7 @@
 A declared length is refused unread; a body that grows (chunked) is refused as soon as it is too long.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ Message = Mapping[str, Any]
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+FILES = re.compile(r"/api/v1/sandboxes/[0-9a-f-]{36}/files")
 GONE: Message = {"type": "http.disconnect"}
 
 
@@ -24,7 +26,7 @@ class BodyLimit:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        limit = limit_of(scope.get("method", ""), scope.get("path", ""))
         seen = declared_length(scope)
         if seen > limit:
             await _refuse(send, limit)
@@ -47,6 +49,13 @@ class BodyLimit:
         await self.app(scope, counted, unless_refused)
         if seen > limit:
             await _refuse(send, limit)
+
+
+def limit_of(method: str, path: str) -> int:
+    """Return how many bytes a body may have: a file on its way into a sandbox is no form (Django keeps it on disk)."""
+    if method == "PUT" and FILES.fullmatch(path):
+        return int(settings.FILES_AT_MOST_BYTES)
+    return int(settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
 
 
 def declared_length(scope: Scope) -> int:

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
+from .body_limit import limit_of
 from .problems import problem
 
 Handler = Callable[[HttpRequest], HttpResponseBase]
@@ -61,7 +61,7 @@ class BodyLimitMiddleware(Middleware):
 
     def before(self, request: HttpRequest) -> HttpResponse | None:
         declared = request.META.get("CONTENT_LENGTH") or "0"
-        if not declared.isdigit() or int(declared) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
-            limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE // 1024
-            return problem(413, "body_too_large", f"The request is larger than {limit} KiB.")
+        limit = limit_of(request.method or "", request.path)
+        if not declared.isdigit() or int(declared) > limit:
+            return problem(413, "body_too_large", f"The request is larger than {limit // 1024} KiB.")
         return None

@@ -50,7 +50,7 @@ SANDBOX_GRACE = timedelta(hours=24)  # from a lease's end, paused to disk, to it
 SANDBOX_WARN_BEFORE = timedelta(minutes=5)  # the end, or a tenth of a shorter lease
 SANDBOX_POOL_MEMORY_FREE = 0.15  # of a node's memory: with less free, waiting clones are taken away
 READY_SCRIPT_WAIT = timedelta(minutes=10)
-FILES_AT_MOST_BYTES = 256 * 2**20  # of one transfer to or from a sandbox
+FILES_AT_MOST_BYTES = 64 * 2**20  # of one transfer to or from a sandbox
 EVENT_STREAMS_PER_USER = 10
 CONSOLE_TICKET_TTL = timedelta(seconds=30)
 PERSONAL_QUOTA = {

@@ -1,17 +1,20 @@
 """A world with sandboxes in it: networks for them, a template, and ways to get to a build, a spare, a sandbox."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import pytest
 from django.conf import settings
 
 from hypervisor.specs import NetworkKind as SpecKind
 from hypervisor.specs import NetworkSpec
-from sandboxes import services, sweeps
+from sandboxes import gateway_runs, services, sweeps
 from sandboxes.models import Run, Sandbox, Template, TemplateBuild
 from tests.portal.world import World
-from vms.models import Network, Operation
+from vms.models import Network, Operation, VirtualMachine
 from vms.states import NetworkKind, OperationKind, Role
 
 SANDBOX_KINDS = frozenset(
@@ -91,3 +94,26 @@ def make_lab(world: World) -> Lab:
         world.actor("admin"), services.NewTemplate(name="micro", image="micro", flavor="nano")
     )
     return Lab(world, template)
+
+
+def stub_gateway(patch: pytest.MonkeyPatch) -> list[UUID]:
+    """Put a gateway in place that says "hello" to everything; return the list of the runs that it was told to begin."""
+    begun: list[UUID] = []
+
+    async def events(run: Run, stdout: int = 0, stderr: int = 0) -> AsyncIterator[bytes]:
+        yield b"event: end\ndata: {}\n\n"
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"hello"
+
+    @asynccontextmanager
+    async def open_file(vm: VirtualMachine, path: str) -> AsyncIterator[gateway_runs.Fetched]:
+        yield gateway_runs.Fetched("file", pieces())
+
+    patch.setattr(gateway_runs, "start", lambda run: begun.append(run.pk))
+    patch.setattr(gateway_runs, "kill", lambda run: None)
+    patch.setattr(gateway_runs, "output", lambda *_args: gateway_runs.Piece(b"hello", 5, ended=True))
+    patch.setattr(gateway_runs, "put_file", lambda vm, path, body, **_more: sum(map(len, body)))
+    patch.setattr(gateway_runs, "events", events)
+    patch.setattr(gateway_runs, "open_file", open_file)
+    return begun

@@ -9,7 +9,8 @@ A new address without a line here fails the tests. How to add one:
 - An address that only takes a POST: `act("vms:power", CHANGES, {}, vm="running", verb="stop")`.
 
 Answers stand in the order of `ROLES`. Keywords fill the address: a machine by its state ("running", "stopped",
-"failed", "creating"), other things by what `things.py` makes for them ("harbor", "bob"), or plain text.
+"failed", "creating"), a sandbox ("sandbox", "sandbox paused", "sandbox ended"), other things by what `test_matrix.py`
+makes for them ("harbor", "bob"), or plain text.
 """
 
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ class Line:
 
 
 LINES: list[Line] = []
+QUERIES = {"api:put_file": "?path=/tmp/x", "api:get_file": "?path=/tmp/x"}  # what an address is nothing without
 
 
 def api(method: str, name: str, answers: Answers, body: Any = None, **things: str) -> None:
@@ -102,6 +104,37 @@ api("POST", "cordon_node", STAFF, {"reason": "new disk"}, node_id="node-1")
 api("POST", "uncordon_node", STAFF, node_id="node-1")
 api("GET", "list_audit", STAFF)
 api("GET", "stream_events", OWN)
+
+TEMPLATES_CHANGED: Answers = (401, 404, 403, 202, 202, 202)
+HIS_BYTES: Answers = (401, 404, 403, 200, 200, 403)  # what a guest says and keeps: staff need a membership
+
+api("GET", "list_templates", OWN)
+api(
+    "POST", "create_template", (401, 404, 403, 201, 201, 201),
+    {"name": "ours", "image": "micro", "flavor": "nano", "project": "harbor"},
+)  # fmt: skip
+api("GET", "get_template", SEEN, template_id="template of harbor")
+api("PATCH", "change_template", (401, 404, 403, 403, 403, 200), {"pool_size": 1}, template_id="template of harbor")
+api("POST", "prepare_template", TEMPLATES_CHANGED, template_id="template of harbor")
+api("DELETE", "delete_template", (401, 404, 403, 204, 204, 204), template_id="template of harbor")
+api("GET", "list_sandboxes", OWN)
+api("POST", "create_sandbox", DO, {"template": "micro", "project": "harbor"})
+api("GET", "get_sandbox", SEEN, vm_id="sandbox")
+api("DELETE", "delete_sandbox", DO, vm_id="sandbox")
+api("POST", "reset_sandbox", DO, vm_id="sandbox")
+api("POST", "extend_sandbox", CHANGED, {"minutes": 5}, vm_id="sandbox")
+api("POST", "pause_sandbox", DO, vm_id="sandbox")
+api("POST", "resume_sandbox", DO, vm_id="sandbox paused")
+api("POST", "restore_sandbox", DO, vm_id="sandbox ended")
+api("POST", "keep_sandbox", CHANGED, vm_id="sandbox")
+api("POST", "create_run", (401, 404, 403, 201, 201, 403), {"command": "true"}, vm_id="sandbox")
+api("GET", "list_runs", SEEN, vm_id="sandbox")
+api("GET", "get_run", SEEN, run_id="run")
+api("POST", "kill_run", (401, 404, 403, 202, 202, 403), run_id="run")
+api("GET", "get_output", HIS_BYTES, run_id="run")
+api("GET", "stream_run", HIS_BYTES, run_id="run")
+api("PUT", "put_file", (401, 404, 403, 200, 200, 403), {}, vm_id="sandbox")
+api("GET", "get_file", (401, 404, 403, 200, 200, 403), vm_id="sandbox")
 
 # --- pages: anonymous people are sent to the sign-in --------------------------------------------------------
 MINE: Answers = (302, 200, 200, 200, 200, 200)

@@ -19,6 +19,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from portal.api import api
+from tests.portal.lab import make_lab, stub_gateway
 
 EXAMPLES = 8
 CHECKS = [
@@ -29,7 +30,13 @@ CHECKS = [
     response_schema_conformance,
     negative_data_rejection,
 ]
-STREAMS = {"/api/v1/events", "/api/v1/vms/{vm_id}/screenshot"}  # answered with bytes of something else
+STREAMS = {  # answered with bytes of something else
+    "/api/v1/events",
+    "/api/v1/vms/{vm_id}/screenshot",
+    "/api/v1/runs/{run_id}/output",
+    "/api/v1/runs/{run_id}/events",
+    "/api/v1/sandboxes/{vm_id}/files",
+}
 
 
 @pytest.fixture
@@ -63,10 +70,15 @@ def calls() -> list[tuple[str, str, GenerationMode]]:
 
 
 @pytest.fixture
-def ids(world):
+def ids(world, path, monkeypatch):
     """What stands in addresses: things that exist, so that requests get beyond the door."""
-    vm = world.vm()
+    stub_gateway(monkeypatch)
+    lab = make_lab(world)
+    box = lab.sandbox() if "/sandboxes/" in path or "/runs/" in path else None
+    vm = box.vm if box else world.vm()
     return {
+        "template_id": "micro",
+        "run_id": str(lab.run(box, by="alice").pk) if box else "",
         "vm_id": str(vm.pk),
         "operation_id": str(vm.operations.get().pk),
         "project_id": "harbor",

@@ -11,17 +11,24 @@ import pytest
 from django.apps import apps
 from django.db import transaction
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from django.utils import timezone
 from PIL import Image
 
 from portal.api import api
-from tests.portal.matrix import LINES, ROLES, Line
+from sandboxes.models import Sandbox, Template
+from sandboxes.services import NewTemplate, request_pause, request_template
+from sandboxes.sweeps import end_leases
+from tests.portal.lab import Lab, make_lab, stub_gateway
+from tests.portal.matrix import LINES, QUERIES, ROLES, Line
 from tests.portal.world import World
 from vms import gateway_client, services
 from vms.models import Operation, VirtualMachine
 from vms.states import LIVE
 
-IDS = ("vm_id", "operation_id", "project_id", "node_id", "user_id", "token_id")
-WATCHED = [*apps.get_app_config("accounts").get_models(), *apps.get_app_config("vms").get_models()]
+IDS = (
+    "vm_id", "operation_id", "project_id", "node_id", "user_id", "token_id", "template_id", "build_id", "run_id",
+)  # fmt: skip
+WATCHED = [model for app in ("accounts", "vms", "sandboxes") for model in apps.get_app_config(app).get_models()]
 SAYS_WHEN_OR_WHICH = re.compile(r'nonce="[^"]*"|name="csrfmiddlewaretoken" value="[^"]*"|data-now="[^"]*"')
 
 
@@ -68,11 +75,40 @@ def machine(world: World, state: str) -> VirtualMachine:
     return VirtualMachine.objects.get(pk=vm.pk)
 
 
+def lab_of(world: World) -> Lab:
+    return Lab(world, Template.objects.get(name="micro"))
+
+
+def template(world: World) -> Template:
+    """Return a template of the project harbor."""
+    new = NewTemplate(name="harbors", image="micro", flavor="nano", project="harbor")
+    return request_template(world.actor("alice"), new)
+
+
+def sandbox(world: World, what: str) -> Sandbox:
+    """Return a sandbox of alice's in harbor: running, paused by her, or at the end of its lease."""
+    lab = lab_of(world)
+    found = lab.sandbox()
+    if what == "sandbox paused":
+        request_pause(world.actor("alice"), found.vm_id)
+    elif what == "sandbox ended":
+        Sandbox.objects.update(expires_at=timezone.now())
+        end_leases()
+    world.drain()
+    return lab.again(found)
+
+
 def thing(world: World, key: str, what: str) -> Any:
     """Return what stands in the address under this keyword."""
     match key:
         case "vm_id":
-            return machine(world, what).pk
+            return sandbox(world, what).vm_id if what.startswith("sandbox") else machine(world, what).pk
+        case "template_id":
+            return template(world).pk
+        case "build_id":
+            return lab_of(world).prepared(template(world)).pk
+        case "run_id":
+            return lab_of(world).run(sandbox(world, "sandbox")).pk
         case "operation_id":
             return Operation.objects.get(vm=machine(world, what), status__in=LIVE).pk
         case "project_id":
@@ -101,7 +137,7 @@ def body_of(world: World, line: Line) -> Any:
 def ask(world: World, role: str, method: str, line: Line, things: dict[str, Any], body: Any) -> Any:
     """Call the line's address as this role; pages are asked by script, which gets statuses and not redirects."""
     client = world.browser("" if role == "anonymous" else role)
-    url = reverse(line.name, kwargs=things)
+    url = reverse(line.name, kwargs=things) + QUERIES.get(line.name, "")
     if line.name.startswith("api:"):
         return client.call(method, url.removeprefix("/api/v1/"), body)
     headers = {"X-Slipway-Script": "1"} if method == "POST" else {}
@@ -136,6 +172,8 @@ def stage(world, settings, monkeypatch):
     picture = io.BytesIO()
     Image.new("RGB", (720, 400)).save(picture, "PNG")
     monkeypatch.setattr(gateway_client, "_fetch", lambda node, path: picture.getvalue())
+    make_lab(world)
+    stub_gateway(monkeypatch)
     return world
 
 

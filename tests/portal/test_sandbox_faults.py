@@ -7,9 +7,9 @@ from django.db.models.functions import Now
 
 from hypervisor.specs import DomainState
 from portal.invariants import evaluate
-from sandboxes import gateway_runs, services, sweeps
+from sandboxes import services, sweeps
 from sandboxes.models import Sandbox, Template, TemplateBuild
-from tests.portal.lab import SANDBOX_KINDS, make_lab
+from tests.portal.lab import SANDBOX_KINDS, make_lab, stub_gateway
 from tests.portal.test_faults_fake import Killed, die_at, places
 from vms import quotas
 from vms.models import Operation, VirtualMachine
@@ -19,7 +19,7 @@ from vms.states import LIVE, OperationKind, Role
 
 @pytest.fixture
 def lab(world, monkeypatch):
-    monkeypatch.setattr(gateway_runs, "start", lambda run: None)
+    stub_gateway(monkeypatch)
     return make_lab(world)
 
 

@@ -6,9 +6,9 @@ from accounts.refusals import QuotaExceeded
 from hypervisor import errors
 from hypervisor.specs import DomainState
 from portal.invariants import evaluate
-from sandboxes import gateway_runs, services, sweeps
+from sandboxes import services, sweeps
 from sandboxes.models import Run, Sandbox, Template, TemplateBuild
-from tests.portal.lab import make_lab
+from tests.portal.lab import make_lab, stub_gateway
 from vms import quotas
 from vms.models import Operation, VirtualMachine
 from vms.states import Role
@@ -16,10 +16,8 @@ from vms.states import Role
 
 @pytest.fixture(autouse=True)
 def started(monkeypatch):
-    """Return the runs that the gateway was told to begin; there is none here."""
-    told = []
-    monkeypatch.setattr(gateway_runs, "start", lambda run: told.append(run.pk))
-    return told
+    """Return the runs that the gateway was told to begin."""
+    return stub_gateway(monkeypatch)
 
 
 @pytest.fixture
