@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ class RunnerProcess:
             [program, "--listen", str(path)], env=os.environ | options, stderr=subprocess.PIPE
         )
         until = time.monotonic() + DEADLINE
-        while not path.exists():
+        while not _answers(path):
             assert self._process.poll() is None, self._process.communicate()[1].decode()
             assert time.monotonic() < until
             time.sleep(0.005)
@@ -59,6 +60,15 @@ class RunnerProcess:
         self._process.terminate()
         _out, said = self._process.communicate(timeout=DEADLINE)
         assert killed or self._process.returncode == -signal.SIGTERM, said.decode()
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 @contextlib.contextmanager
