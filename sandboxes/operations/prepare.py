@@ -46,7 +46,7 @@ if command -v systemctl >/dev/null && systemctl is-active -q systemd-networkd; t
   systemctl stop systemd-networkd.socket systemd-networkd
   resolvectl dns "$CARD" "$DNS" 2>/dev/null
 else
-  for pid in $(pgrep -f '/usr/lib/slipway/networ[k]') $(pgrep udhcpc) $(pgrep dhclient); do kill "$pid" 2>/dev/null; done
+  for pid in $(pgrep -x network) $(pgrep udhcpc) $(pgrep dhclient); do kill "$pid" 2>/dev/null; done
 fi
 ip addr flush dev "$CARD"
 ip route flush dev "$CARD"
