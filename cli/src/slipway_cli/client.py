@@ -1,18 +1,22 @@
 """The portal's REST API: calls, lists, and its refusals as sentences."""
 
+import os
 import time
 import uuid
 from collections.abc import Iterator
-from typing import Any, Self
+from contextlib import contextmanager
+from typing import Any, BinaryIO, Self
+from urllib.parse import quote
 
 import httpx
 
 from .faults import Code, Fault
-from .login import Login, current, sends_in_clear
+from .login import Login, current
 from .problems import fault_of, unreachable
 
 Json = dict[str, Any]
 TIMEOUT = httpx.Timeout(30, connect=10)
+STREAM = httpx.Timeout(90, connect=10)  # how long a stream may be silent; events have a comment every 15 s
 PAGE = 100
 ATTEMPTS = 3  # of calls that may be repeated; the pauses between them are seconds
 PAUSES = (0.3, 1.0)
@@ -56,6 +60,25 @@ class Api:
     def delete(self, path: str) -> Json:
         return self._call("DELETE", path)
 
+    def upload(self, call: str, content: BinaryIO, **params: Any) -> Json:
+        """PUT a file's bytes, as they are read."""
+        size = content.seek(0, os.SEEK_END)
+        content.seek(0)
+        headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
+        return self._call("PUT", call, params=_given(params), content=content, headers=headers, timeout=STREAM)
+
+    @contextmanager
+    def stream(self, call: str, **params: Any) -> Iterator[httpx.Response]:
+        """GET what comes in pieces, and may last; Fault also where it breaks off."""
+        try:
+            with self.http.stream("GET", call, params=_given(params), timeout=STREAM) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise fault_of(answer, self.login.url)
+                yield answer
+        except httpx.TransportError as error:
+            raise unreachable(self.login.url, error) from None
+
     def pages(self, path: str, at_most: int | None = None, **params: Any) -> Iterator[Json]:
         """Yield the items of a list, page after page."""
         cursor, left = None, at_most
@@ -95,6 +118,11 @@ class Api:
         return found
 
 
+def segment(ref: str) -> str:
+    """Return what a person typed as one piece of a path."""
+    return quote(ref, safe="")
+
+
 def _given(params: Json) -> Json:
     return {key: value for key, value in params.items() if value not in (None, "", [])}
 
@@ -109,6 +137,3 @@ def _passing(answer: httpx.Response) -> bool:
 def open_api(timeout: httpx.Timeout = TIMEOUT) -> Api:
     """Return the API of the portal in use; Fault when nobody is signed in."""
     return Api(current(), timeout)
-
-
-__all__ = ["Api", "Json", "open_api", "sends_in_clear"]

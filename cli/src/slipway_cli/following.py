@@ -29,6 +29,15 @@ WORDS = {
     "undefined": "removing the machine",
     "no_disks": "removing disks",
     "no_address": "releasing the address",
+    "overlay": "preparing its disk",
+    "cloned": "cloning",
+    "named": "giving it its own identity",
+    "old_still": "stopping the old one",
+    "saved": "writing its memory to disk",
+    "booted": "waiting for the guest",
+    "ready": "running the ready script",
+    "quiet": "bringing the guest to rest",
+    "frozen": "freezing memory and disk",
     "gone": "checking that nothing is left",
 }
 
@@ -36,8 +45,9 @@ WORDS = {
 class Progress:
     """Steps of one operation: a line each, and on a terminal one that is written again while it lasts."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, *, quiet: bool = False) -> None:
         self.title = title
+        self._quiet = quiet  # nothing but what is wiped away again
         self._live = sys.stderr.isatty()
         self._began = time.monotonic()
         self._last = ""
@@ -46,7 +56,7 @@ class Progress:
         """Show what is under way."""
         if self._live:
             print(f"{CLEAR_LINE}{self.title}: {text} ({self._seconds()})", end="", file=sys.stderr, flush=True)
-        elif text != self._last:
+        elif text != self._last and not self._quiet:
             say(f"{self.title}: {text} ({self._seconds()})")
         self._last = text
 
@@ -57,16 +67,20 @@ class Progress:
 
     def end(self, text: str) -> None:
         self.clear()
-        say(f"{self.title}: {text} ({self._seconds()})")
+        if not self._quiet:
+            say(f"{self.title}: {text} ({self._seconds()})")
 
     def _seconds(self) -> str:
         return f"{time.monotonic() - self._began:.1f} s"
 
 
-def follow(api: Api, operation: Json) -> Json:
-    """Wait until an operation has succeeded and return it; Fault when it failed, was cancelled or Ctrl-C came."""
+def follow(api: Api, operation: Json, *, quiet: bool = False) -> Json:
+    """Wait until an operation has succeeded and return it; Fault when it failed, was cancelled or Ctrl-C came.
+
+    `quiet` writes nothing that stays: for commands whose stderr is somebody else's.
+    """
     kind = operation["kind"].replace("_", " ")
-    progress = Progress(f"{plain(operation.get('vm', {}).get('name'))}: {kind}".removeprefix(": "))
+    progress = Progress(f"{plain(operation.get('vm', {}).get('name'))}: {kind}".removeprefix(": "), quiet=quiet)
     try:
         ended = _wait(api, operation, progress)
     except KeyboardInterrupt:

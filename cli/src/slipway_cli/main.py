@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .commands import account, catalogue, consoles, operations, vms
+from .commands import account, catalogue, consoles, operations, running, sandboxes, templates, vms
 from .faults import Code, Fault
 from .showing import plain, say
 
@@ -21,10 +21,17 @@ app.command()(account.login)
 app.command()(account.logout)
 app.command()(account.whoami)
 app.command()(account.quota)
+app.command()(running.run)
+app.command("cp")(running.copy)
 app.command("tunnel")(consoles.open_tunnel)
 vms.app.command("console")(consoles.vm_console)
 vms.app.command("ssh")(consoles.vm_ssh)
+sandboxes.app.command("exec")(running.exec_in_sandbox)
+sandboxes.app.command("console")(consoles.sandbox_console)
+sandboxes.app.command("ssh")(consoles.sandbox_ssh)
 app.add_typer(vms.app, name="vm")
+app.add_typer(sandboxes.app, name="sandbox")
+app.add_typer(templates.app, name="template")
 app.add_typer(catalogue.images, name="image")
 app.add_typer(catalogue.flavors, name="flavor")
 app.add_typer(operations.app, name="op")

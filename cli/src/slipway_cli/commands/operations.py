@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ..client import Json, open_api
+from ..client import Json, open_api, segment
 from ..following import follow
 from ..lookups import find_either
 from ..options import EitherArgument, JsonFlag, Project
@@ -36,7 +36,7 @@ def list_operations(
 def show_operation(operation_id: Ref, json: JsonFlag = False) -> None:
     """Show one operation."""
     with open_api() as api:
-        operation = api.get(f"operations/{operation_id}")
+        operation = api.get(f"operations/{segment(operation_id)}")
     if json:
         show_json(operation)
     else:
@@ -47,7 +47,7 @@ def show_operation(operation_id: Ref, json: JsonFlag = False) -> None:
 def wait_for_operation(operation_id: Ref, json: JsonFlag = False) -> None:
     """Wait until an operation has ended. The exit code is 1 when it did not succeed."""
     with open_api() as api:
-        ended = follow(api, api.get(f"operations/{operation_id}"))
+        ended = follow(api, api.get(f"operations/{segment(operation_id)}"))
     if json:
         show_json(ended)
 
@@ -56,7 +56,7 @@ def wait_for_operation(operation_id: Ref, json: JsonFlag = False) -> None:
 def cancel_operation(operation_id: Ref, json: JsonFlag = False) -> None:
     """Ask an operation to end where it is. It says so itself once it has."""
     with open_api() as api:
-        operation = api.post(f"operations/{operation_id}/cancel")["operation"]
+        operation = api.post(f"operations/{segment(operation_id)}/cancel")["operation"]
     if json:
         show_json(operation)
     else:
