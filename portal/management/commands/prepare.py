@@ -10,7 +10,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 
 class Command(BaseCommand):
-    help = "Applies migrations, adds the demo users and the given images. Development only; again: changes nothing."
+    help = "Applies migrations, adds the demo users, the given images and templates. Development only; again: changes nothing."
     requires_system_checks: list[str] = []  # they load every URL; ./dev lint and the web process run them
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -22,6 +22,7 @@ class Command(BaseCommand):
         for image in images:
             name, _, path = image.partition("=")
             call_command("add_image", name, Path(path))
+        call_command("seed_templates")
         self.stdout.write(f"{applied} migrations applied" if applied else "up to date")
 
     def _migrate(self) -> int:
