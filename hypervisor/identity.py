@@ -104,7 +104,7 @@ def script(identity: Identity, now: float) -> str:
     if identity.mac:
         lines.append(_NET.format(mac=identity.mac, address=f"{identity.address}/{identity.prefix_length}"))
         lines += [f"ip route replace default via {identity.gateway}"] if identity.gateway else []
-    lines += [f"date -u -s @{now:.3f} >/dev/null", f"hostname {name}", f"printf '%s\\n' {name} > /etc/hostname"]
+    lines += [f"date -u -s @{round(now)} >/dev/null", f"hostname {name}", f"printf '%s\\n' {name} > /etc/hostname"]
     lines += [f"printf '%s\\n' {identity.machine_id} > /etc/machine-id", "mkdir -p /etc/ssh", "umask 077"]
     for key in identity.ssh_keys:
         path = f"/etc/ssh/ssh_host_{key.kind}_key"

@@ -96,12 +96,12 @@ class CloneVerbs(FreezeVerbs):
 
     @verb
     def save(self, uuid: UUID) -> None:
-        """Writes the whole domain to disk and ends its QEMU; `start` continues it."""
+        """Writes the whole domain to disk and ends its QEMU; `start` lets it run on, also if it was paused."""
         domain = self._lookup(uuid)
         if domain.hasManagedSaveImage(0) and not domain.isActive():
             return
         domain = self._in_state(uuid, DomainState.RUNNING, DomainState.PAUSED)
-        domain.managedSave(0)
+        domain.managedSave(libvirt.VIR_DOMAIN_SAVE_RUNNING)
 
     @verb
     def start(self, uuid: UUID) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.contract.nursery import Nursery, freeze, removed_at_the_end, small
 from tests.contract.rigs import Rig, make_rig
 
 
@@ -21,3 +22,18 @@ def qemu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     found = make_rig("qemu", tmp_path_factory.mktemp("qemu"))
     yield found
     found.clear()
+
+
+@pytest.fixture
+def tiny(qemu: Rig) -> Iterator[Nursery]:
+    """A template of nothing yet."""
+    with removed_at_the_end(small(qemu)) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def frozen(qemu: Rig) -> Iterator[Nursery]:
+    """A template of a guest that does nothing, frozen."""
+    with removed_at_the_end(small(qemu)) as found:
+        freeze(found)
+        yield found
