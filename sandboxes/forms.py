@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.forms import PLAIN, SlipwayForm
 from accounts.models import Project
 
+from .presenting.cards import NETWORK_SHORT
 from .services import NewRun, NewTemplate
 from .states import NetworkMode
 
@@ -79,7 +80,10 @@ class NewTemplateForm(SlipwayForm):
         ),
         widget=forms.Textarea(attrs={**PLAIN, "rows": 6, "class": "sw-mono", "placeholder": "#!/bin/sh\n..."}),
     )
-    network = forms.ChoiceField(label=_("Network of its sandboxes"), choices=NetworkMode.choices)
+    network = forms.ChoiceField(
+        label=_("Network of its sandboxes"),
+        help_text=_("Out only: the Internet, and neither the host nor neighbours nor private addresses."),
+    )
     lease_minutes = forms.TypedChoiceField(label=_("Its sandboxes live for"), coerce=int)
     idle_minutes = forms.IntegerField(
         label=_("Pause after minutes without use"),
@@ -107,6 +111,7 @@ class NewTemplateForm(SlipwayForm):
         whose = [(EVERYBODY, _("Everybody's"))] if is_staff else []
         self.fields["project"].choices = [*whose, *((p.name, p.name) for p in projects)]  # type: ignore[attr-defined]
         self.fields["lease_minutes"].choices = leases  # type: ignore[attr-defined]
+        self.fields["network"].choices = [(mode, NETWORK_SHORT[mode]) for mode in NetworkMode.values]  # type: ignore[attr-defined]
         if not is_staff:
             del self.fields["pool_size"]
 

@@ -17,7 +17,7 @@ from accounts.people import words_of
 
 from .models import ConsoleSession, Node, Operation, StoragePool, VirtualMachine
 from .quotas import COUNTS_AS_RUNNING
-from .states import LIVE, OperationKind, OperationStatus, is_away
+from .states import LIVE, OperationKind, OperationStatus, Role, is_away
 
 OPERATIONS_ON_A_PAGE = 50
 UNCLAIMED_AFTER = timedelta(seconds=30)  # a doorbell is rung again every few seconds: longer means that nobody works
@@ -67,6 +67,9 @@ class NodeView:
     pools: list[StoragePool]
     machines: int
     running: int
+    sandboxes: int
+    spares: int
+    builders: int
     people: int
     vcpus: int
     vcpus_running: int
@@ -92,9 +95,12 @@ def nodes(now: datetime | None = None) -> list[NodeView]:
         for row in VirtualMachine.objects.order_by()
         .values("node")
         .annotate(
-            machines=Count("id"),
-            running=Count("id", filter=COUNTS_AS_RUNNING),
-            people=Count("created_by", distinct=True),
+            machines=Count("id", filter=Q(role=Role.MACHINE)),
+            running=Count("id", filter=COUNTS_AS_RUNNING & Q(role=Role.MACHINE)),
+            sandboxes=Count("id", filter=Q(role=Role.SANDBOX)),
+            spares=Count("id", filter=Q(role=Role.SPARE)),
+            builders=Count("id", filter=Q(role=Role.BUILDER)),
+            people=Count("created_by", distinct=True, filter=Q(role__in=(Role.MACHINE, Role.SANDBOX))),
             all_vcpus=Sum("vcpus"),
             on_vcpus=Sum("vcpus", filter=COUNTS_AS_RUNNING, default=0),
             all_memory=Sum("memory_mib"),
@@ -110,6 +116,9 @@ def _node_view(node: Node, row: Mapping[str, int], now: datetime) -> NodeView:
         pools=node.shown_pools,  # type: ignore[attr-defined]
         machines=row.get("machines", 0),
         running=row.get("running", 0),
+        sandboxes=row.get("sandboxes", 0),
+        spares=row.get("spares", 0),
+        builders=row.get("builders", 0),
         people=row.get("people", 0),
         vcpus=row.get("all_vcpus", 0),
         vcpus_running=row.get("on_vcpus", 0),

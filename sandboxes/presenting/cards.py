@@ -87,6 +87,11 @@ class SandboxCard:
         return NETWORK_ICON[NetworkMode(self.sandbox.network)]
 
     @property
+    def sealed(self) -> bool:
+        """Does it reach nothing at all?"""
+        return self.sandbox.network != NetworkMode.NAT
+
+    @property
     def may_change(self) -> bool:
         """May this reader use its verbs now? Not while it is being deleted."""
         return self.card.may_change and self.card.status != Status.DELETING

@@ -64,8 +64,11 @@ function show(box, { run, title, stop }) {
   const button = $("[data-stop-run]", box);
   const began = now();
   const seconds = () => (now() - began) / 1000;
+  const whole = box.dataset.whole !== undefined;
+  let away = false;
   const tick = () => {
-    meta.textContent = word("runRunning", { time: `${Math.floor(seconds())}${NBSP}s` });
+    if (away) meta.textContent = word("runUnreachable");
+    else meta.textContent = whole ? "" : word("runRunning", { time: `${Math.floor(seconds())}${NBSP}s` });
   };
   box.hidden = false;
   terminal.replaceChildren();
@@ -81,15 +84,23 @@ function show(box, { run, title, stop }) {
   const timer = setInterval(tick, 1000);
   source = follow(
     run,
-    (stream, text) => write(terminal, stream, text),
+    (stream, text) => {
+      away = false;
+      write(terminal, stream, text);
+    },
     (end) => {
       clearInterval(timer);
       button.hidden = true;
-      meta.textContent = box.dataset.whole === undefined ? outcome(end, seconds()) : word("runOver");
-      if (box.dataset.whole === undefined) say(meta.textContent);
+      const over = whole && end.status !== "unreachable";
+      meta.textContent = over ? word("runOver") : outcome(end, seconds());
+      if (whole) return;
+      say(meta.textContent);
       rereadSoon();
     },
   );
+  source.addEventListener("error", () => {
+    away = true;
+  });
 }
 
 async function post(form) {

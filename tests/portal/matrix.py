@@ -171,6 +171,32 @@ form("vms:delete", MAY_CHANGE, MAY_CHANGE, {"sure": "running"}, vm_id="running")
 form("vms:edit", MAY_CHANGE, MAY_CHANGE, {"name": "web-2", "description": ""}, vm_id="running")
 form("vms:resize", MAY_CHANGE, MAY_CHANGE, {"flavor": "small"}, vm_id="stopped")
 
+NEW_THING: Answers = (302, 404, 403, 202, 202, 403)
+page("sandboxes:list", MINE)
+act("sandboxes:new", MAY_CHANGE, {"project": "harbor"}, template_id="template of harbor")
+page("sandboxes:templates", MINE)
+form(
+    "sandboxes:new-template", MINE, (302, 422, 422, 200, 200, 422),
+    {
+        "name": "tools", "image": "micro", "flavor": "nano", "project": "harbor", "network": "nat",
+        "lease_minutes": "60",
+    },
+)  # fmt: skip
+page("sandboxes:template", SHOWN, template_id="template of harbor")
+act("sandboxes:prepare", MAY_CHANGE, template_id="template of harbor")
+act("sandboxes:pool", (302, 404, 403, 403, 403, 200), {"pool_size": "1"}, template_id="template of harbor")
+form("sandboxes:retire", MAY_CHANGE, MAY_CHANGE, {}, template_id="template of harbor")
+page("sandboxes:build-screen", (302, 404, 403, 200, 200, 200), build_id="pictured")
+page("sandboxes:detail", SHOWN, vm_id="sandbox")
+act("sandboxes:act", MAY_CHANGE, vm_id="sandbox", verb="extend")
+form("sandboxes:reset", MAY_CHANGE, MAY_CHANGE, {}, vm_id="sandbox")
+form("sandboxes:keep", MAY_CHANGE, MAY_CHANGE, {}, vm_id="sandbox")
+form("sandboxes:delete", MAY_CHANGE, MAY_CHANGE, {}, vm_id="sandbox")
+act("sandboxes:start-run", NEW_THING, {"command": "true"}, vm_id="sandbox")
+page("sandboxes:run", SHOWN, run_id="run")
+act("sandboxes:kill", (302, 404, 403, 200, 200, 403), run_id="run")
+form("sandboxes:isolation", SHOWN, NEW_THING, {}, vm_id="sandbox")
+
 form(
     "accounts:login", (200, 302, 302, 302, 302, 302), (422, 302, 302, 302, 302, 302),
     {"username": "alice", "password": "wrong"},

@@ -220,7 +220,7 @@ def test_queries_do_not_grow_with_the_list(world, django_assert_max_num_queries)
         world.vm(f"web-{n}")
     alice = world.browser("alice")
     alice.get(page("list"))
-    with django_assert_max_num_queries(16) as few:
+    with django_assert_max_num_queries(17) as few:
         alice.get(page("list"))
     for n in range(3, 8):
         world.vm(f"web-{n}")

@@ -15,7 +15,7 @@ from django.utils import timezone
 from PIL import Image
 
 from portal.api import api
-from sandboxes.models import Sandbox, Template
+from sandboxes.models import Sandbox, Template, TemplateBuild
 from sandboxes.services import NewTemplate, request_pause, request_template
 from sandboxes.sweeps import end_leases
 from tests.portal.lab import Lab, make_lab, stub_gateway
@@ -106,7 +106,9 @@ def thing(world: World, key: str, what: str) -> Any:
         case "template_id":
             return template(world).pk
         case "build_id":
-            return lab_of(world).prepared(template(world)).pk
+            found = lab_of(world).prepared(template(world))
+            TemplateBuild.objects.filter(pk=found.pk).update(screenshot=b"picture")
+            return found.pk
         case "run_id":
             return lab_of(world).run(sandbox(world, "sandbox")).pk
         case "operation_id":

@@ -287,7 +287,7 @@ def test_an_action_without_a_sentence_is_still_shown(world, admin):
 
 def test_every_recorded_action_has_a_sentence():
     recorded = {f"vm.{kind}" for kind in OperationKind.values}
-    for folder in ("accounts", "vms", "console", "portal"):
+    for folder in ("accounts", "vms", "sandboxes", "console", "portal"):
         for path in Path(settings.BASE_DIR, folder).rglob("*.py"):
             recorded |= set(re.findall(r"record\(\s*\w+,\s*\"([a-z]+\.[a-z_]+)\"", path.read_text()))
     assert recorded - SENTENCES.keys() == set()

@@ -130,6 +130,8 @@ CAME_TRUE: dict[str, str | Promise] = {
     OperationKind.RESUME: _("%(name)s is running."),
     OperationKind.RESIZE: _("%(name)s has its new size."),
     OperationKind.DELETE: _("%(name)s is gone."),
+    OperationKind.PREPARE: _("The template is prepared."),
+    OperationKind.SPARE: _("A clone waits."),
     OperationKind.CLONE: _("%(name)s is ready."),
     OperationKind.CLAIM: _("%(name)s is ready."),
     OperationKind.RESET: _("%(name)s is as new."),

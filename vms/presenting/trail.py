@@ -25,6 +25,26 @@ SENTENCES: dict[str, str | Promise] = {
     "vm.delete": gettext_lazy("%(who)s deleted %(name)s"),
     "vm.rename": gettext_lazy("%(who)s renamed or described %(name)s"),
     "vm.follow": gettext_lazy("%(who)s noted what %(name)s did by itself"),
+    "vm.prepare": gettext_lazy("%(who)s had %(name)s prepared for a template"),
+    "vm.spare": gettext_lazy("%(who)s made the spare %(name)s"),
+    "vm.clone": gettext_lazy("%(who)s cloned %(name)s"),
+    "vm.claim": gettext_lazy("%(who)s took %(name)s from the warm pool"),
+    "vm.reset": gettext_lazy("%(who)s reset %(name)s"),
+    "vm.suspend": gettext_lazy("%(who)s paused %(name)s to disk"),
+    "vm.restore": gettext_lazy("%(who)s let %(name)s go on from disk"),
+    "sandbox.create": gettext_lazy("%(who)s made the sandbox %(name)s"),
+    "sandbox.extend": gettext_lazy("%(who)s extended the lease of %(name)s"),
+    "sandbox.pause": gettext_lazy("%(who)s stopped the clock of %(name)s"),
+    "sandbox.resume": gettext_lazy("%(who)s let the clock of %(name)s go on"),
+    "sandbox.idle": gettext_lazy("%(who)s paused %(name)s, which nobody used"),
+    "sandbox.end": gettext_lazy("%(who)s ended the lease of %(name)s"),
+    "sandbox.restore": gettext_lazy("%(who)s took %(name)s back"),
+    "sandbox.keep": gettext_lazy("%(who)s kept %(name)s as a machine"),
+    "run.create": gettext_lazy("%(who)s ran a command in %(name)s"),
+    "template.create": gettext_lazy("%(who)s made the template %(name)s"),
+    "template.prepare": gettext_lazy("%(who)s had the template %(name)s prepared"),
+    "template.pool": gettext_lazy("%(who)s set how many clones of %(name)s wait"),
+    "template.delete": gettext_lazy("%(who)s took the template %(name)s away"),
     "operation.cancel": gettext_lazy("%(who)s cancelled an operation on %(name)s"),
     "console.open": gettext_lazy("%(who)s opened the console of %(name)s"),
     "quota.set": gettext_lazy("%(who)s set the quota of %(name)s"),
@@ -43,6 +63,8 @@ SENTENCES: dict[str, str | Promise] = {
 GROUPS: list[tuple[str, str | Promise]] = [
     ("", gettext_lazy("Everything")),
     ("vm.", gettext_lazy("Machines")),
+    ("sandbox.", gettext_lazy("Sandboxes")),
+    ("template.", gettext_lazy("Templates")),
     ("console.", gettext_lazy("Consoles")),
     ("quota.", gettext_lazy("Quotas")),
     ("project.", gettext_lazy("Projects")),
@@ -72,8 +94,10 @@ class Line:
     def href(self) -> str:
         """Where what it is about is shown."""
         entry = self.entry
-        if entry.target_kind == "vm" and entry.target_id:
+        if entry.target_kind in ("vm", "sandbox") and entry.target_id:
             return reverse("vms:detail", args=[entry.target_id])
+        if entry.target_kind == "template" and entry.target_id:
+            return reverse("sandboxes:template", args=[entry.target_id])
         if entry.target_kind == "user" and entry.target_id:
             return reverse("desk:person", args=[entry.target_id])
         if entry.target_kind == "operation" and entry.target_id:

@@ -128,4 +128,11 @@ def uncordon(request: HttpRequest, node_id: UUID) -> HttpResponseBase:
 @staff_only
 def capacity(request: HttpRequest) -> HttpResponseBase:
     """How full everything is, and how much more quotas promise."""
-    return render(request, "desk/capacity.html", {"capacity": levels(overview.nodes())})
+    found = overview.nodes()
+    context = {
+        "capacity": levels(found),
+        "sandboxes": sum(view.sandboxes for view in found),
+        "spares": sum(view.spares for view in found),
+        "builders": sum(view.builders for view in found),
+    }
+    return render(request, "desk/capacity.html", context)

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 
-from accounts.dimensions import RUNNING, Dimension
+from accounts.dimensions import RUNNING, SANDBOX, Dimension
 from accounts.door import page, reader
 from accounts.models import Project
 
@@ -47,11 +47,13 @@ def quota_context(request: HttpRequest, project: Project) -> dict[str, Any]:
     by_member = request.GET.get("by") == "member"
     shares = _member_shares if by_member else _vm_shares
     allocated, running = gauges(usage, limits), gauges(usage, limits, RUNNING)
+    sandboxes = gauges(usage, limits, SANDBOX)
     return {
         "project": project,
         "allocated": allocated,
         "running": running,
-        "headline": headline([*allocated, *running]),
+        "sandboxes": sandboxes,
+        "headline": headline([*allocated, *running, *sandboxes]),
         "shares": shares(request, project, dimension, usage[dimension]),
         "dimensions": [
             {
