@@ -71,7 +71,7 @@ def _make(request: HttpRequest, template_id: UUID) -> Sandbox:
     form = NewSandboxForm(request.POST)
     template = queries.get_template_for(reader(request), template_id)
     if not form.is_valid():
-        raise BadInput({name: list(errors) for name, errors in form.errors.items()})
+        raise BadInput({name: [str(one) for one in errors] for name, errors in form.errors.items()})
     asked = form.cleaned_data
     project = asked["project"] or _usual_project(request, template.project)
     wanted = services.NewSandbox(

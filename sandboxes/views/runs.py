@@ -25,7 +25,7 @@ def start(request: HttpRequest, vm_id: UUID) -> HttpResponseBase:
     """Begin a command; a script of ours follows it in place, others see its page."""
     form = RunForm(request.POST)
     if not form.is_valid():
-        return refused(request, _sentence({name: list(errors) for name, errors in form.errors.items()}))
+        return refused(request, _sentence({name: [str(one) for one in errors] for name, errors in form.errors.items()}))
     try:
         run = services.request_run(Actor.of(request), vm_id, form.asked)
     except BadInput as bad:

@@ -150,7 +150,7 @@ def pool(request: HttpRequest, template_id: UUID) -> HttpResponseBase:
         services.request_pool(Actor.of(request), template_id, form.cleaned_data["pool_size"])
         sentence = _("%(name)s: %(n)s clones wait on each node.")
         return answer(request, sentence % {"name": found.name, "n": form.cleaned_data["pool_size"]})
-    return refused(request, Refusal(next(iter(form.errors.values()))[0], "invalid"))
+    return refused(request, Refusal(str(next(iter(form.errors.values()))[0]), "invalid"))
 
 
 @page
