@@ -7,8 +7,9 @@ from django.db.models import Q
 from django.utils import timezone
 
 from accounts.actor import Actor
+from vms import dispatch
 from vms.models import Operation, VirtualMachine
-from vms.states import MAKING, DesiredState, OperationKind, OperationStatus, Role
+from vms.states import LIVE, MAKING, DesiredState, OperationKind, OperationStatus, Role
 
 from . import ledger, running
 from .models import Sandbox, TemplateBuild
@@ -24,12 +25,21 @@ def operation_ended(
         end_build(vm.pk, operation, status, code)
         if vm.desired_state != DesiredState.DELETED:
             begin_delete(Actor.system(), vm)
+    elif operation.kind == OperationKind.RESET:
+        let_old_go(operation)
     elif operation.kind == OperationKind.SPARE and status != OperationStatus.SUCCEEDED:
         if vm.desired_state != DesiredState.DELETED:
             begin_delete(Actor.system(), vm)
-    elif vm.role == Role.SANDBOX and operation.kind in MAKING and status != OperationStatus.SUCCEEDED:
-        detail = _detail(operation)
-        running.lose(vm, "sandbox_failed", detail, RunStatus.FAILED)
+    if vm.role == Role.SANDBOX and operation.kind in MAKING and status != OperationStatus.SUCCEEDED:
+        running.lose(vm, "sandbox_failed", _detail(operation), RunStatus.FAILED)
+
+
+def let_old_go(reset: Operation) -> None:
+    """Let the deletion begin that waited behind a reset; lost, it begins by itself a little later."""
+    deletion = Operation.objects.filter(pk=reset.data.get("deletion"), status__in=LIVE).select_related("node").first()
+    if deletion is not None:
+        Operation.objects.filter(pk=deletion.pk, status=OperationStatus.PENDING).update(not_before=None)
+        dispatch.ring(deletion)
 
 
 def end_build(build_id: UUID, operation: Operation | None, status: str, code: str) -> None:

@@ -34,6 +34,7 @@ log = structlog.get_logger(__name__)
 AT_ONCE = 200
 SPARES_AT_ONCE = 2  # in the making on a node: people's own work goes first
 WARN_SHARE = 0.1  # of a lease that is shorter than ten times the usual warning
+PEOPLES = (OperationKind.CLAIM, OperationKind.CLONE, OperationKind.RESET)  # somebody waits for these
 RUN_WAITS = timedelta(minutes=30)
 OLD_RUN_AFTER = timedelta(seconds=30)
 
@@ -216,6 +217,9 @@ def _refill(build: TemplateBuild, wanted: int) -> int:
     Template.objects.select_for_update(no_key=True).get(pk=build.template_id)  # one sweep at a time fills a pool
     rows = Sandbox.objects.filter(build=build, vm__role=Role.SPARE).exclude(vm__desired_state=DesiredState.DELETED)
     there = rows.count()
+    people = Operation.objects.filter(node=build.node, kind__in=PEOPLES, status__in=LIVE)
+    if people.exists():
+        return 0
     making = Operation.objects.filter(node=build.node, kind=OperationKind.SPARE, status__in=LIVE).count()
     number = max(0, min(wanted - there, SPARES_AT_ONCE - making))
     for _number in range(number):

@@ -82,11 +82,13 @@ def ensure_named(ctx: Context) -> None:
     if sandbox.build is None:  # booted and not cloned: it is nobody else's copy
         ctx.observe()
         return
-    if ctx.operation.kind not in KEEPS_DISK and ctx.state() not in ON:  # a spare whose QEMU died while it waited
+    state = ctx.state()
+    if ctx.operation.kind not in KEEPS_DISK and state not in ON:  # a spare whose QEMU died while it waited
         create.ensure_address(ctx)
         ensure_overlay(ctx)
         ensure_cloned(ctx)
-    if ctx.state() is DomainState.PAUSED:
+        state = DomainState.PAUSED
+    if state is DomainState.PAUSED:
         ctx.guard()
         ctx.hypervisor.resume(ctx.vm.domain_uuid)
     fresh = ctx.operation.kind in (OperationKind.SPARE, OperationKind.CLONE, OperationKind.RESET)

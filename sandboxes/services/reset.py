@@ -3,9 +3,11 @@
 The old domain and its disk move to a row of their own, whose deletion runs behind the reset: nobody waits for it.
 """
 
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 from django.db import transaction
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -25,6 +27,8 @@ from ..queries import fitting_builds, get_sandbox_for
 from ..states import LeaseStatus
 from .lease import begin_delete
 from .new import sealed_seed, why_plain
+
+BEHIND = timedelta(seconds=5)  # that a deletion waits for its reset to end first: a QEMU that goes costs a second
 
 
 @retried
@@ -53,8 +57,9 @@ def request_reset(actor: Actor, vm_id: UUID | str) -> tuple[Sandbox, Operation]:
         VirtualMachine.objects.filter(pk=vm.pk).update(sealed_seed=sealed_seed(sandbox.template))
     running.lose(vm, "reset", str(running.lost_by_reset()))
     kind = OperationKind.RESET if build else OperationKind.CREATE
-    operation = begin(actor, vm, kind, old_domain=str(old_domain), start=True)
-    begin_delete(Actor.system(), holder)
+    deletion = begin_delete(Actor.system(), holder)
+    Operation.objects.filter(pk=deletion.pk).update(not_before=Now() + BEHIND)
+    operation = begin(actor, vm, kind, old_domain=str(old_domain), deletion=str(deletion.pk), start=True)
     return sandbox, operation
 
 
