@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 _CHUNK = 4 * 1024 * 1024
-_LOOK_SECONDS = 60
+_LOOK_SECONDS = 10
 _PR_SET_DUMPABLE = 4
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 

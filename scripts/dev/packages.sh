@@ -5,6 +5,7 @@
 UP_PACKAGES=(
   ca-certificates gcc gettext iproute2 libc6-dev pkg-config procps python3 python3-dev python3-venv tini util-linux
   dnsmasq-base ebtables iptables libvirt-clients libvirt-daemon libvirt-daemon-driver-qemu libvirt-daemon-system libvirt-dev
+  nftables
   qemu-system-x86 qemu-utils redis-server
   busybox-static cpio e2fsprogs extlinux fdisk kmod mmdebstrap openssl syslinux-common xz-utils zstd
 )

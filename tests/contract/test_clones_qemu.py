@@ -15,8 +15,9 @@ import libvirt
 import pytest
 
 from hypervisor.errors import HypervisorError
+from hypervisor.domain_xml import parse_domain
 from hypervisor.frozen_files import FrozenFolder
-from hypervisor.libvirt_driver import freezing, ram_holders
+from hypervisor.libvirt_driver import ram_holders
 from hypervisor.specs import DomainSpec, DomainState, NicSpec
 from hypervisor.xml_text import from_text
 from tests.contract.nursery import Nursery, answers, freeze, of_micro, removed_at_the_end, run
@@ -236,5 +237,5 @@ def test_a_kept_clones_xml_has_nothing_of_its_template(frozen: Nursery) -> None:
     text = raw(frozen.rig, spec.uuid).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
     assert "incoming" not in text
     assert "memory-backend" not in text
-    assert freezing.parse_domain(text).memory is None
+    assert parse_domain(text).memory is None
     frozen.remove(spec.uuid)

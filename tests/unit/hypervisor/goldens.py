@@ -4,12 +4,27 @@ After a wanted change write them anew with `python -m tests.unit.hypervisor.gold
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from uuid import UUID
 
-from hypervisor.domain_xml import build_domain, parse_domain
+from hypervisor.domain_memory import Ram
+from hypervisor.domain_xml import build_clone, build_domain, parse_domain
 from hypervisor.network_xml import build_filter, build_network, parse_network
-from hypervisor.specs import DiskSpec, DomainSpec, NetworkSpec, NicSpec, OwnerTag, PoolSpec, VolumeSpec
+from hypervisor.nft_rules import build_table
+from hypervisor.specs import (
+    BridgeRule,
+    DiskSpec,
+    DomainSpec,
+    FirewallSpec,
+    MemorySpec,
+    NetworkKind,
+    NetworkSpec,
+    NicSpec,
+    OwnerTag,
+    PoolSpec,
+    VolumeSpec,
+)
 from hypervisor.volume_xml import build_pool, build_volume, parse_pool, parse_volume
 
 FOLDER = Path(__file__).parents[2] / "golden"
@@ -52,6 +67,35 @@ NETWORK = NetworkSpec(
     filter_uuid=UUID("b5f0a1c2-0000-4000-8000-000000000002"),
     hosts_dir=DATA / "dhcp",
 )
+BUILDER = replace(
+    PLAIN,
+    memory=MemorySpec(DATA / "templates/t/ram"),
+    identity_socket=DATA / f"sock/{DOMAIN_UUID}.identity",
+    run_socket=DATA / f"sock/{DOMAIN_UUID}.run",
+)
+CLONE = replace(
+    BUILDER,
+    memory=None,
+    disks=(DiskSpec(DATA / "pool/a.qcow2", 0, DATA / "templates/t/disk.qcow2", below=(DATA / "images/micro.qcow2",)),),
+    nics=(NicSpec("", "52:54:00:12:34:56", "", "", linked=False),),
+)
+ISOLATED = replace(
+    NETWORK,
+    name="slipway-0badcafe-isolated",
+    kind=NetworkKind.ISOLATED,
+    gateway="",
+    prefix_length=0,
+    dhcp_first="",
+    dhcp_last="",
+)
+FIREWALL = FirewallSpec(
+    "slipway_0badcafe",
+    (
+        BridgeRule("sw-0badcafe", "10.71.0.1"),
+        BridgeRule("sw-0badcafe-n", "10.71.16.1", private=False),
+        BridgeRule("sw-0badcafe-i", outside=False),
+    ),
+)
 POOL = PoolSpec("slipway-0badcafe", DATA / "pool")
 OVERLAY = VolumeSpec(POOL.name, "a.qcow2", 2 * 2**30, DATA / "images/micro.qcow2")
 EMPTY = VolumeSpec(POOL.name, "b.qcow2", 2**30)
@@ -61,9 +105,17 @@ def parse_overlay(text: str) -> VolumeSpec:
     return parse_volume(text, POOL.name)
 
 
+def build_waiting(spec: DomainSpec) -> str:
+    return build_clone(spec, Ram(PurePosixPath("/proc/4711/fd/3")))
+
+
 PAIRS: dict[str, tuple[object, Callable[..., str], Callable[[str], object] | None]] = {
     "domain": (PLAIN, build_domain, parse_domain),
     "domain-bare": (BARE, build_domain, parse_domain),
+    "domain-builder": (BUILDER, build_domain, parse_domain),
+    "domain-clone": (CLONE, build_domain, parse_domain),
+    "domain-clone-waiting": (CLONE, build_waiting, None),
+    "network-isolated": (ISOLATED, build_network, parse_network),
     "network": (NETWORK, build_network, parse_network),
     "filter": (NETWORK, build_filter, None),
     "pool": (POOL, build_pool, parse_pool),
@@ -74,3 +126,4 @@ PAIRS: dict[str, tuple[object, Callable[..., str], Callable[[str], object] | Non
 if __name__ == "__main__":
     for name, (spec, build, _parse) in PAIRS.items():
         (FOLDER / f"{name}.xml").write_text(build(spec))
+    (FOLDER / "firewall.nft").write_text(build_table(FIREWALL))
