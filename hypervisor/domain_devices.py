@@ -3,6 +3,7 @@
 from pathlib import PurePosixPath
 
 from .errors import BadSpec
+from .nft_guard import tap_name
 from .specs import DiskSpec, DomainSpec, NicSpec
 from .xml_text import Element, attribute, element
 
@@ -120,6 +121,8 @@ def _nic(nic: NicSpec) -> Element:
     no_rom = element("rom", {"enabled": "no"})
     if not nic.linked:
         return element("interface", {"type": "ethernet"}, *common, element("link", {"state": "down"}), no_rom)
+    if nic.address and not nic.filter_name:
+        raise BadSpec("an address, and no filter that would be given it")
     return element(
         "interface",
         {"type": "network"},
@@ -127,9 +130,13 @@ def _nic(nic: NicSpec) -> Element:
         element("source", {"network": nic.network}),
         common[1],
         element("port", {"isolated": "yes"}),
-        element("filterref", {"filter": nic.filter_name}, element("parameter", {"name": "IP", "value": nic.address})),
+        _filter(nic) if nic.filter_name else element("target", {"dev": tap_name(nic.network, nic.mac)}),
         no_rom,
     )
+
+
+def _filter(nic: NicSpec) -> Element:
+    return element("filterref", {"filter": nic.filter_name}, element("parameter", {"name": "IP", "value": nic.address}))
 
 
 def parse_nic(nic: Element) -> NicSpec:
@@ -139,12 +146,13 @@ def parse_nic(nic: Element) -> NicSpec:
         return NicSpec("", mac, "", "", linked=False)
     if nic.get("type") != "network" or attribute(nic, "port", "isolated") != "yes":
         raise BadSpec("a card of another kind, or not isolated")
-    return NicSpec(
-        network=attribute(nic, "source", "network"),
-        mac=mac,
-        address=attribute(nic, "filterref/parameter[@name='IP']", "value"),
-        filter_name=attribute(nic, "filterref", "filter"),
-    )
+    network = attribute(nic, "source", "network")
+    if nic.find("filterref") is None:
+        if attribute(nic, "target", "dev") != tap_name(network, mac):
+            raise BadSpec("a card that no filter knows")
+        return NicSpec(network, mac, "", "")
+    address = attribute(nic, "filterref/parameter[@name='IP']", "value")
+    return NicSpec(network, mac, address, attribute(nic, "filterref", "filter"))
 
 
 def _channels(spec: DomainSpec) -> list[Element]:

@@ -15,8 +15,10 @@ class NetworkKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
-    """A network of ours: STP off, ports isolated from each other, and the anti-spoofing filter `filter_name`.
+    """A network of ours: STP off, ports isolated from each other, and a filter against spoofing.
 
+    That is libvirt's nwfilter `filter_name`; or, where it is "", a table of our own (hypervisor/nft_guard.py), which
+    takes one transaction for a card where libvirt takes thirty, half a second in a clone's life.
     `hosts_dir` is the folder of the DHCP host entries, made if it is missing; dnsmasq's user must be able to reach it.
     An isolated network has no gateway, prefix length or range: "" and 0.
     """

@@ -176,8 +176,8 @@ class DiskSpec:
 class NicSpec:
     """A virtio card on one of our networks; the filter is given the address, so none has to be learnt.
 
-    `linked` False: the card is there, plugged into nothing and with its link down; `network`, `address` and
-    `filter_name` are then "".
+    `filter_name` "", and then `address` too: the network's guard knows the card, from `ensure_address`. `linked` False:
+    the card is there, plugged into nothing and with its link down; `network`, `address` and `filter_name` are then "".
     """
 
     network: str

@@ -21,7 +21,7 @@ from sandboxes.models import TemplateBuild
 from sandboxes.states import BuildStatus
 from vms.models import Node, Operation, VirtualMachine, Volume
 from vms.observer import meaning, was_ever_there
-from vms.states import LIVE, NetworkKind, OperationKind, OperationStatus
+from vms.states import LIVE, OperationKind, OperationStatus
 
 LEASE_GRACE = timedelta(seconds=30)
 
@@ -88,7 +88,7 @@ def _stray_files(view: View, node: Node, known: dict[str, VirtualMachine]) -> It
 
 
 def _stray_addresses(view: View, node: Node) -> Iterator[str]:
-    for network in node.networks.exclude(kind=NetworkKind.ISOLATED):
+    for network in node.networks.all():
         cards = dict(network.nics.values_list("mac", "address"))
         try:
             given = view.hypervisor.addresses(network.name)

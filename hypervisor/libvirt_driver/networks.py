@@ -8,10 +8,12 @@ from typing import Any
 
 import libvirt
 
+from hypervisor import nft_guard
 from hypervisor.dhcp_hosts import DhcpHosts
 from hypervisor.dhcp_release import release_lease
 from hypervisor.errors import AlreadyExists, BadSpec, HypervisorError, NotFound
 from hypervisor.network_xml import build_filter, build_network, build_reload, dnsmasq_options, parse_network
+from hypervisor.nft_guard import build_admission, build_dismissal, build_guard
 from hypervisor.nft_rules import build_removal, build_table
 from hypervisor.specs import FirewallSpec, NetworkKind, NetworkSpec
 
@@ -29,12 +31,16 @@ class NetworkVerbs(Linked):
     def ensure_network(self, spec: NetworkSpec) -> None:
         """The network and its filter exist, and it is active.
 
-        The filter is brought up to date, also for the cards that use it now. A network of that name that differs is
-        replaced while no card uses it; AlreadyExists otherwise.
+        The filter is brought up to date, also for the cards that use it now; a guard that somebody took away comes back
+        with the addresses that have been given out. A network of that name that differs is replaced while no card uses
+        it; AlreadyExists otherwise.
         """
-        if not self._is_mock:  # that one has no filters
+        if spec.filter_name and not self._is_mock:  # that one has no filters
             self._conn.nwfilterDefineXMLFlags(build_filter(spec), libvirt.VIR_NWFILTER_DEFINE_VALIDATE)
-        DhcpHosts(Path(spec.hosts_dir)).make_folder()
+        hosts = DhcpHosts(Path(spec.hosts_dir))
+        hosts.make_folder()
+        if not spec.filter_name:
+            _nft(build_guard(spec.name, hosts.entries()), self._is_mock)
         network = self._network_as(spec)
         if not network.isActive():
             network.create()
@@ -69,6 +75,10 @@ class NetworkVerbs(Linked):
             network.undefine()
             if spec is not None:
                 DhcpHosts(Path(spec.hosts_dir)).remove_folder()
+                if not spec.filter_name:
+                    _nft(nft_guard.build_removal(spec.name), self._is_mock)
+        if not filter_name:
+            return
         try:
             self._conn.nwfilterLookupByName(filter_name).undefine()
         except libvirt.libvirtError as error:
@@ -77,18 +87,27 @@ class NetworkVerbs(Linked):
 
     @verb
     def ensure_address(self, network: str, mac: str, address: str) -> None:
-        """DHCP gives this card this address; AlreadyExists when another card has it."""
+        """DHCP gives this card this address, and the filter lets it send; AlreadyExists when another card has it."""
         found, spec = self._ours(network)
-        if DhcpHosts(Path(spec.hosts_dir)).put(mac.lower(), address):
+        hosts = DhcpHosts(Path(spec.hosts_dir))
+        before = hosts.entries().get(mac.lower()) if not spec.filter_name else None
+        if hosts.put(mac.lower(), address):
             _reload(found, spec)
+        if not spec.filter_name:
+            if before not in (None, address):
+                _nft(build_dismissal(spec.name, mac, str(before)), self._is_mock)
+            _nft(build_admission(spec.name, mac, address), self._is_mock)
 
     @verb
     def remove_address(self, network: str, mac: str) -> None:
         """DHCP knows neither the card nor a lease of its address, so that another card can have it at once."""
         found, spec = self._ours(network)
-        if DhcpHosts(Path(spec.hosts_dir)).drop(mac.lower()) is not None:
+        dropped = DhcpHosts(Path(spec.hosts_dir)).drop(mac.lower())
+        if dropped is not None:
             _reload(found, spec)
-        if self._is_mock or not found.isActive():
+            if not spec.filter_name:
+                _nft(build_dismissal(spec.name, mac, dropped), self._is_mock)
+        if self._is_mock or spec.kind is NetworkKind.ISOLATED or not found.isActive():
             return
         for lease in found.DHCPLeases(mac, 0):
             try:

@@ -15,10 +15,10 @@ from django.db.models import QuerySet
 from hypervisor import errors
 from hypervisor.api import Hypervisor
 from vms.models import Node, Operation, VirtualMachine
-from vms.states import LIVE, NetworkKind, OperationKind, OperationStatus
+from vms.states import LIVE, OperationKind, OperationStatus
 
 from . import frozen
-from .register import ensure_firewall
+from .register import ensure_firewall, ensure_guards
 
 log = structlog.get_logger(__name__)
 RECENT_DELETES = 500
@@ -36,6 +36,7 @@ class Reaper:
         """Reap what was ownerless last time too, and builds that nothing needs; return what was removed."""
         kept = frozen.tend(self.node, self.hypervisor)
         ensure_firewall(self.node, self.hypervisor)
+        ensure_guards(self.node, self.hypervisor)
         found = self._ownerless()
         removed = [name for name, reap in found.items() if name in self.seen and self._try(name, reap)]
         self.seen = set(found) - set(removed)
@@ -58,7 +59,7 @@ class Reaper:
         """Return the DHCP entries of cards whose machines were deleted: a worker that woke up late may write one."""
         cards = {mac for operation in self._deletes() for mac in operation.data.get("macs", [])}
         found = {}
-        for network in self.node.networks.exclude(kind=NetworkKind.ISOLATED):
+        for network in self.node.networks.all():
             kept = set(network.nics.values_list("mac", flat=True)) if cards else set()
             for mac in self.hypervisor.addresses(network.name) if cards else ():
                 if mac in cards and mac not in kept:

@@ -97,13 +97,13 @@ def ensure_network(node: Node, hypervisor: Hypervisor, kind: str = NetworkKind.V
                 "kind": kind,
                 "bridge": f"sw-{settings.INSTALLATION_ID}{part[:2]}",
                 "subnet": _subnet(node, kind),
-                "filter_name": f"slipway-{settings.INSTALLATION_ID}{part}-guest",
+                # sandboxes come and go by the second: their cards are known to a guard (hypervisor/nft_guard.py)
+                "filter_name": f"slipway-{settings.INSTALLATION_ID}-guest" if kind == NetworkKind.VMS else "",
             },
         )
     hypervisor.ensure_network(network_spec(network))
-    if kind != NetworkKind.ISOLATED:
-        for mac, address in network.nics.values_list("mac", "address"):  # heals a folder that was lost
-            hypervisor.ensure_address(network.name, mac, address)
+    for mac, address in network.nics.filter(linked=True).values_list("mac", "address"):  # heals a folder that was lost
+        hypervisor.ensure_address(network.name, mac, address)
     return network
 
 
@@ -148,6 +148,12 @@ def ensure_firewall(node: Node, hypervisor: Hypervisor) -> None:
         for network in node.networks.order_by("name")
     )
     hypervisor.ensure_firewall(FirewallSpec(firewall_name(), rules))
+
+
+def ensure_guards(node: Node, hypervisor: Hypervisor) -> None:
+    """The guards against spoofing are there, also after somebody flushed the host's packet filter."""
+    for network in node.networks.filter(filter_name=""):
+        hypervisor.ensure_network(network_spec(network))
 
 
 def firewall_name() -> str:

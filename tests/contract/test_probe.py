@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from guests.imagebuild.programs import compile_program
+from hypervisor.nft_guard import build_dismissal, build_guard, tap_name
 from tests.ears import Ears
 
+OURS = bytes.fromhex("525400")  # how every card's MAC begins
 HOST, NEIGHBOUR, GUEST = "10.99.0.1", "10.99.0.3", "10.99.0.2"
 
 
@@ -43,6 +45,7 @@ def unguarded() -> Iterator[str]:
         ip("-n", host, "link", "set", "br0", "up")
         for number, (name, address) in enumerate(((guest, GUEST), (neighbour, NEIGHBOUR))):
             ip("-n", host, "link", "add", f"port{number}", "type", "veth", "peer", "name", "eth0", "netns", name)
+            ip("-n", name, "link", "set", "eth0", "address", f"52:54:00:0a:0b:0{number}")
             ip("-n", host, "link", "set", f"port{number}", "master", "br0", "up")
             ip("-n", name, "addr", "add", f"{address}/24", "dev", "eth0")
             ip("-n", name, "link", "set", "eth0", "up")
@@ -88,16 +91,66 @@ def test_the_probe_finds_every_way_that_is_open(unguarded: str, probe: Path) -> 
 
 
 def test_all_that_is_shouted_arrives_where_nothing_stops_it(unguarded: str, probe: Path) -> None:
-    neighbour = "sw-probe-next"
-    shown = subprocess.run(
-        ["ip", "-n", neighbour, "-j", "link", "show", "eth0"], check=True, capture_output=True, text=True, timeout=10
-    ).stdout
-    mac = json.loads(shown)[0]["address"]
-    with ears_at(neighbour) as ears:
-        said = found(unguarded, probe, "shout", HOST, NEIGHBOUR, mac)
-        heard = ears.heard()
+    with ears_at("sw-probe-next") as ears:
+        said = found(unguarded, probe, "shout", HOST, NEIGHBOUR, mac_in("sw-probe-next"))
+        heard = [frame for frame in ears.heard() if frame[6:9] == OURS]
     assert set(said.values()) == {"sent"}
     assert len(heard) >= len(said) == 10
+
+
+@pytest.fixture
+def guarded(unguarded: str) -> str:
+    """The same, behind the guard of sandbox networks: ports named as taps are, and isolated as libvirt makes them."""
+    cards = {}
+    for port, (name, address) in {"port0": ("sw-probe-guest", GUEST), "port1": ("sw-probe-next", NEIGHBOUR)}.items():
+        cards[mac_in(name)] = address
+        ip("-n", "sw-probe-host", "link", "set", port, "down")
+        ip("-n", "sw-probe-host", "link", "set", port, "name", tap_name("probe", mac_in(name)))
+        ip(
+            "-n",
+            "sw-probe-host",
+            "link",
+            "set",
+            tap_name("probe", mac_in(name)),
+            "up",
+            "type",
+            "bridge_slave",
+            "isolated",
+            "on",
+        )
+    inside = ["ip", "netns", "exec", "sw-probe-host", "nft", "-f", "-"]
+    for _again in range(2):  # what a node's agent does every half minute
+        subprocess.run(inside, input=build_guard("probe", cards), check=True, text=True, timeout=10)
+    return unguarded
+
+
+def mac_in(namespace: str) -> str:
+    shown = subprocess.run(
+        ["ip", "-n", namespace, "-j", "link", "show", "eth0"], check=True, capture_output=True, text=True, timeout=10
+    ).stdout
+    return str(json.loads(shown)[0]["address"])
+
+
+def test_behind_the_guard_only_the_host_is_left_and_nothing_forged_reaches_it_A16(guarded: str, probe: Path) -> None:
+    said = found(guarded, probe, HOST, NEIGHBOUR, "22")
+    assert said.pop("host_tcp") == "open 22(refused)"  # the packet filter's business, not the guard's
+    assert set(said.values()) == {"blocked"}, said
+
+
+def test_what_is_shouted_behind_the_guard_reaches_no_neighbour_A16(guarded: str, probe: Path) -> None:
+    with ears_at("sw-probe-next") as ears:
+        said = found(guarded, probe, "shout", HOST, NEIGHBOUR, mac_in("sw-probe-next"))
+        heard = [frame for frame in ears.heard() if frame[6:9] == OURS]  # the bridge itself speaks of IPv6
+    assert set(said.values()) == {"sent"}
+    assert heard == []
+
+
+def test_a_card_that_was_dismissed_may_send_nothing(guarded: str, probe: Path) -> None:
+    commands = build_dismissal("probe", mac_in(guarded), GUEST)
+    inside = ["ip", "netns", "exec", "sw-probe-host", "nft", "-f", "-"]
+    for _again in range(2):
+        subprocess.run(inside, input=commands, check=True, text=True, timeout=10)
+    assert found(guarded, probe, HOST, NEIGHBOUR, "22")["host_tcp"] == "blocked"
 
 
 def test_without_a_card_there_is_nothing_to_try(probe: Path) -> None:

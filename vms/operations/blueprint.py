@@ -66,6 +66,8 @@ def nic_spec(nic: Nic) -> NicSpec:
     """The card on its network; one that is unplugged is on none."""
     if not nic.linked:
         return NicSpec("", nic.mac, "", "", linked=False)
+    if not nic.network.filter_name:  # the network's guard knows the card
+        return NicSpec(nic.network.name, nic.mac, "", "")
     return NicSpec(nic.network.name, nic.mac, nic.address, nic.network.filter_name)
 
 

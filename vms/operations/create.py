@@ -7,7 +7,7 @@ from hypervisor.errors import AgentUnavailable
 from hypervisor.specs import DomainState
 
 from ..models import VirtualMachine, Volume
-from ..states import NetworkKind, OperationKind
+from ..states import OperationKind
 from . import blueprint
 from .context import Context, StepFailed
 
@@ -17,10 +17,8 @@ def volumes_of(vm: VirtualMachine) -> list[Volume]:
 
 
 def ensure_address(ctx: Context) -> None:
-    """DHCP gives each card the address that its row has."""
-    for nic in ctx.vm.nics.select_related("network"):
-        if nic.network.kind == NetworkKind.ISOLATED:
-            continue  # nobody gives out addresses there
+    """Each card may use the address that its row has, and DHCP gives it to it where there is DHCP."""
+    for nic in ctx.vm.nics.filter(linked=True).select_related("network"):
         ctx.guard()
         ctx.hypervisor.ensure_address(nic.network.name, nic.mac, nic.address)
 

@@ -8,7 +8,6 @@ from hypervisor.errors import WrongState
 
 from .. import broadcast
 from ..models import Nic, VirtualMachine, Volume
-from ..states import NetworkKind
 from . import blueprint
 from .context import Context
 from .create import volumes_of
@@ -37,10 +36,8 @@ def ensure_no_disks(ctx: Context) -> None:
 
 
 def ensure_no_address(ctx: Context) -> None:
-    """DHCP no longer knows the machine's cards."""
-    for nic in ctx.vm.nics.select_related("network"):
-        if nic.network.kind == NetworkKind.ISOLATED:
-            continue
+    """Neither DHCP nor a network's guard knows the machine's cards any more."""
+    for nic in ctx.vm.nics.filter(linked=True).select_related("network"):
         ctx.guard()
         ctx.hypervisor.remove_address(nic.network.name, nic.mac)
 
