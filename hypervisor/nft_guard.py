@@ -35,7 +35,8 @@ def tap_prefix(network: str) -> str:
 
 
 def table_name(network: str) -> str:
-    return f"slipway_guard_{tap_prefix(network)}"
+    """`slipway_guard_` and the network's name, which holds the installation's: whose it is can be seen."""
+    return "slipway_guard_" + re.sub(r"[^a-z0-9]", "_", network.removeprefix("slipway-"))
 
 
 def build_guard(network: str, cards: Mapping[str, str]) -> str:

@@ -59,5 +59,6 @@ def test_what_is_no_address_becomes_no_command(address):
 
 
 def test_whatever_a_network_is_called_its_table_has_a_plain_name():
-    assert re.fullmatch(r"slipway_guard_s[0-9a-f]{8}", table_name('x"; flush ruleset'))
+    assert table_name(NETWORK) == "slipway_guard_c2d686a8_nat"
+    assert re.fullmatch(r"slipway_guard_[a-z0-9_]+", table_name('x"; flush ruleset'))
     assert "flush ruleset" not in build_guard('x"; flush ruleset', {}) + build_removal('x"; flush ruleset')
