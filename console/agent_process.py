@@ -20,19 +20,23 @@ from .blocking import Blocking
 from .guest_link import NoRunner, RunLost, RunRefused
 
 CHUNK_BYTES = 24 * 1024  # of one answer, which may have 64 KiB and comes in base64
+BLOCK_BYTES = 512  # of ulimit
 QUICK_SECONDS, SLOW_SECONDS = 0.1, 1.0  # between two looks: after something new, and in the long run
 AGENT_SECONDS = 5
 START_SECONDS = 10.0
 SILENCE_SECONDS = 60.0  # of an agent that was there: then its run is given up
 FOLDER = "/var/lib/slipway-runs"  # on the disk, as /run is memory, and where only root makes folders
 
-# $1 folder, $2 bytes to keep of each stream, $3 working folder, $4 user; then the command.
+# $1 folder, $2 blocks of 512 bytes to keep of each stream, $3 working folder, $4 user; then the command.
+# A file may grow to its limit, past which `cat` fails and another throws away what comes: `head` would not pass
+# anything on before it has a block.
 SCRIPT = r"""
 d=$1 cap=$2 cwd=$3 user=$4; shift 4
 umask 077; mkdir -p "$d" && cd "$d" && mkfifo out err || exit 125
 [ -e in ] || : > in
-(head -c "$cap" > stdout; exec cat > /dev/null) < out & a=$!
-(head -c "$cap" > stderr; exec cat > /dev/null) < err & b=$!
+keep() { trap '' XFSZ; (ulimit -f "$cap"; exec cat > "$1" 2> /dev/null); exec cat > /dev/null; }
+keep stdout < out & a=$!
+keep stderr < err & b=$!
 [ -n "$user" ] || user=slipway
 as=
 home=/root
@@ -48,7 +52,7 @@ tries=0
 while [ $tries -lt 20 ] && { kill -0 $a || kill -0 $b; } 2> /dev/null; do tries=$((tries + 1)); sleep 0.1; done
 echo "$code" > code.new && mv code.new code
 """
-KILL = 'cd "$1" && p=$(cat pid) && kill -"$2" -- "-$p"'
+KILL = 'cd "$1" && p=$(cat pid) && kill -"$2" "-$p"'
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -122,6 +126,10 @@ class AgentProcess:
         """Nothing: the guest's files wait by themselves."""
 
     def kill(self, signal: int) -> None:
+        if not self._started.is_set():  # its stdin never came to an end
+            self._order, self.exited = None, AgentExit(None)
+            self._started.set()
+            return
         self._later("/bin/sh", "-c", KILL, "sh", self._folder, str(signal))
 
     def forget(self) -> None:
@@ -161,7 +169,7 @@ class AgentProcess:
         if self._input is not None:
             await self._ask("guest-file-close", handle=self._input)
         env = tuple(f"{name}={value}" for name, value in self._order.env.items())
-        words = (self._folder, str(self._cap), self._order.cwd, self._order.user, *self._order.argv)
+        words = (self._folder, str(self._cap // BLOCK_BYTES + 1), self._order.cwd, self._order.user, *self._order.argv)
         await self._exec("/bin/sh", "-c", SCRIPT, "sh", *words, env=env)
         self._started.set()
 

@@ -49,7 +49,8 @@ class DataPlane:
         if not is_signed(scope):
             await answer(scope, send, 403)
             return
-        query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+        words = scope["query_string"].decode("latin-1")
+        query = dict(parse_qsl(words, keep_blank_values=True, errors="surrogateescape"))
         try:
             await self._route(scope, receive, send, query)
         except BadTransfer as bad:

@@ -16,6 +16,7 @@ from hypervisor import run_wire as wire
 
 log = structlog.get_logger(__name__)
 ANSWER_SECONDS = 5.0
+FIRST_PAUSE_SECONDS = 0.1  # before a hello is said again
 ORPHAN_SECONDS = 30.0  # after which what the guest still holds, and nobody has asked for, is given up
 UNREAD_BYTES = 4 * 1024 * 1024  # waiting for a guest that does not read: more than all windows hold
 
@@ -74,7 +75,7 @@ class GuestRun:
         rest = memoryview(data)
         while True:
             room = self._passed_on + wire.WINDOW_BYTES - self._sent
-            piece = bytes(rest[:room])
+            piece = bytes(rest[: max(room, 0)])
             rest = rest[len(piece) :]
             if piece or (last and not rest):
                 self._link.send(wire.stdin(self.id, self._sent, piece, last=last and not rest))
@@ -85,10 +86,6 @@ class GuestRun:
                 raise self._problem
             self._room.clear()
             await self._room.wait()
-
-    def resume_input_at(self, offset: int) -> None:
-        """After an attach: so much of stdin had arrived."""
-        self._sent = self._passed_on = self.input_offset = offset
 
     def kill(self, signal: int) -> None:
         self._link.send(wire.kill(self.id, signal))
@@ -102,6 +99,7 @@ class GuestRun:
         match event:
             case wire.State():
                 if not self.begun.done():
+                    self._sent = self.input_offset = event.input_offset  # of a run that is gone on with
                     self.begun.set_result(event)
             case wire.Refused(reason=reason):
                 if not self.begun.done():
@@ -162,7 +160,7 @@ class GuestLink(asyncio.Protocol):
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await loop.create_unix_connection(lambda: link, str(path))
-                await asyncio.shield(link._greeted)
+                await link._greet()
         except (OSError, RunLost) as error:  # a timeout is the former
             link.close()
             raise NoRunner(str(error) or "no answer") from None
@@ -171,6 +169,17 @@ class GuestLink(asyncio.Protocol):
             raise
         loop.call_later(ORPHAN_SECONDS, link._forget_orphans)
         return link
+
+    async def _greet(self) -> None:
+        """Say hello until it is answered: in a guest that hears the data before the connection, the first is lost.
+
+        Nothing else is sent before the answer, so a second hello disturbs nobody.
+        """
+        pause = FIRST_PAUSE_SECONDS
+        while not (await asyncio.wait([self._greeted], timeout=pause))[0]:
+            self.send(wire.hello(self._session, self._nonce))
+            pause = min(pause * 2, 1.0)
+        await self._greeted
 
     @property
     def busy(self) -> bool:
@@ -184,9 +193,7 @@ class GuestLink(asyncio.Protocol):
     async def attach(self, run_id: UUID, stdout: int, stderr: int) -> GuestRun:
         """Go on with a run that was begun over an earlier connection, from these offsets; as for `begin`."""
         run = GuestRun(self, run_id, (stdout, stderr))
-        await self._introduce(run, wire.attach(run_id, stdout, stderr))
-        run.resume_input_at(run.begun.result().input_offset)
-        return run
+        return await self._introduce(run, wire.attach(run_id, stdout, stderr))
 
     async def _introduce(self, run: GuestRun, words: bytes) -> GuestRun:
         self._runs[run.id] = run

@@ -187,7 +187,10 @@ class Runs:
             except (NoRunner, RunRefused) as no:
                 if isinstance(no, RunRefused) and not again:
                     raise
-                run, stdin = await self._agent_process(job, order, carried, again=again), job.stdin
+                try:
+                    run, stdin = await self._agent_process(job, order, carried, again=again), job.stdin
+                except NoRunner:
+                    raise no from None
             feeding = asyncio.ensure_future(_feed(run, stdin))
             try:
                 yield run

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import structlog
+from asgiref.sync import sync_to_async
 from django.utils.translation import gettext_lazy as _
 
 from accounts.refusals import BadInput, InvalidState, Refusal, Unavailable
@@ -85,7 +86,7 @@ async def events(run: Run, stdout: int = 0, stderr: int = 0) -> AsyncIterator[by
     the last, has {status, exit_code, signal, error_code, error_detail}. Comments keep the connection alive.
     """
     path = gateway_auth.run_path(run.pk, "events", stdout=stdout, stderr=stderr)
-    async with _lasting(run.vm.node, path) as response:
+    async with _lasting(await sync_to_async(lambda: run.vm.node)(), path) as response:
         async for data in response.aiter_raw():
             yield data
 
@@ -102,7 +103,8 @@ def put_file(vm: VirtualMachine, path: str, body: Iterable[bytes], *, kind: str 
 @asynccontextmanager
 async def open_file(vm: VirtualMachine, path: str) -> AsyncIterator[Fetched]:
     """Yield a file of the guest, or a folder as a tar. BadInput, NoSuchFile, TooLarge, InvalidState, Unavailable."""
-    async with _lasting(vm.node, gateway_auth.files_path(vm.domain_uuid, path)) as response:
+    node = await sync_to_async(lambda: vm.node)()
+    async with _lasting(node, gateway_auth.files_path(vm.domain_uuid, path)) as response:
         yield Fetched(response.headers["x-slipway-kind"], response.aiter_raw())
 
 
