@@ -23,16 +23,16 @@ IDEMPOTENCY_KEPT = timedelta(hours=24)
 def ring_due(older_than: timedelta, node: Node | None = None) -> int:
     """Ring for pending operations that nobody claimed and running ones with a dead lease; returns how many.
 
-    Each is rung at most every `older_than`, however many sweeps run.
+    Each is rung at most every `older_than`, however many sweeps run; all by the database's clock, because this
+    process's may be an hour off.
     """
-    now = timezone.now()
-    waiting = Q(status=OperationStatus.PENDING, created_at__lt=now - older_than) & (
+    waiting = Q(status=OperationStatus.PENDING, created_at__lt=Now() - older_than) & (
         Q(not_before=None) | Q(not_before__lte=Now())
     )
     dead = Q(status=OperationStatus.RUNNING, lease_expires_at__lte=Now()) | Q(
         status=OperationStatus.RUNNING, lease_expires_at=None
     )
-    quiet = Q(rung_at=None) | Q(rung_at__lt=now - older_than)
+    quiet = Q(rung_at=None) | Q(rung_at__lt=Now() - older_than)
     due = Operation.objects.filter(waiting | dead, quiet).select_related("node")
     if node is not None:
         due = due.filter(node=node)
@@ -100,10 +100,9 @@ def rank_by_nodes() -> None:
 
 def forget_old() -> None:
     """Remove tickets that ran out, sessions that no gateway keeps, and answers older than a day."""
-    now = timezone.now()
-    ConsoleTicket.objects.filter(expires_at__lt=now - timedelta(minutes=5)).delete()
-    ConsoleSession.objects.filter(seen_at__lt=now - timedelta(minutes=1)).delete()
-    IdempotencyRecord.objects.filter(created_at__lt=now - IDEMPOTENCY_KEPT).delete()
+    ConsoleTicket.objects.filter(expires_at__lt=Now() - timedelta(minutes=5)).delete()
+    ConsoleSession.objects.filter(seen_at__lt=Now() - timedelta(minutes=1)).delete()
+    IdempotencyRecord.objects.filter(created_at__lt=Now() - IDEMPOTENCY_KEPT).delete()
 
 
 __all__ = ["end_overdue", "forget_old", "rank_by_nodes", "ring_due"]

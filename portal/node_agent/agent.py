@@ -91,7 +91,7 @@ class NodeAgent:
         while True:
             await asyncio.sleep(RING_SECONDS)
             if self.node is not None:
-                await self._safely(lambda: sweeps.ring_due(RING_OLDER_THAN, self.node))
+                await self._safely(self.ring)
 
     @staticmethod
     async def _safely(work: Callable[[], object]) -> bool:
@@ -112,6 +112,14 @@ class NodeAgent:
         return bool(await sync_to_async(do, thread_sensitive=False)())
 
     # --- blocking work, in threads ---------------------------------------------------------------------------
+    def ring(self) -> None:
+        """Ring again for what waits on this node, and end what is past its time.
+
+        Beat does so too, but it goes by its host's clock, and stands still for as long as that was set back.
+        """
+        sweeps.ring_due(RING_OLDER_THAN, self.node)
+        sweeps.end_overdue()
+
     def resync(self) -> None:
         """Register (at first), compare everything, mend what deletes left, see how full the pool is."""
         try:

@@ -6,6 +6,7 @@ Each command is a method of `Driver`; what it raises comes back as {"error": ...
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from hypervisor.factory import open_hypervisor  # noqa: E402
 from hypervisor.fake import FakeHypervisor  # noqa: E402
 from portal.invariants import evaluate  # noqa: E402
 from tests.portal.world import ApiClient, make_world  # noqa: E402
-from vms import dispatch, following, quotas, services  # noqa: E402
+from vms import console_access, dispatch, following, quotas, services  # noqa: E402
 from vms.models import ConsoleSession, Node, Operation, StoragePool, VirtualMachine  # noqa: E402
 from vms.states import LIVE, DesiredState  # noqa: E402
 
@@ -90,6 +91,20 @@ class Driver:
         except HypervisorError:
             return False
         return True
+
+    def clock(self) -> float:
+        return time.time()
+
+    def ticket(self, name: str) -> list[str]:
+        """[secret, what is stored of it]."""
+        token = issue_token(self.actor(), "console")[0]
+        actor = Actor(user=self.actor().who, via="token", token_id=token.pk)
+        secret = services.request_console(actor, VirtualMachine.objects.get(name=name).pk, "serial").ticket
+        return [secret, console_access.hash_of(secret)]
+
+    def redeem(self, name: str, secret: str) -> None:
+        vm = VirtualMachine.objects.get(name=name)
+        console_access.redeem(secret, vm_id=vm.pk, kind="serial", node=settings.NODE_NAME)
 
     def consoles(self) -> int:
         return ConsoleSession.objects.count()

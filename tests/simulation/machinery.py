@@ -228,6 +228,7 @@ class TouchyHypervisor:
         self.fake = fake
         self.scheduler = scheduler
         self.moods = 0.0
+        self.acting: Callable[[str], None] = lambda verb: None  # told of every call before it is made
 
     def __getattr__(self, verb: str) -> Any:
         really = getattr(self.fake, verb)
@@ -236,6 +237,7 @@ class TouchyHypervisor:
 
         @wraps(really)
         def call(*args: Any, **options: Any) -> Any:
+            self.acting(verb)
             self.scheduler.place()
             self.scheduler.sleep(self.scheduler.chance.expovariate(1 / CALL_SECONDS))
             mood = self.scheduler.chance.random() if self.moods else 1.0

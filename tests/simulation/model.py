@@ -12,10 +12,11 @@ from accounts.services import set_limits
 from hypervisor import errors
 from hypervisor.specs import DomainEvent, DomainState
 from portal.invariants import evaluate
-from portal.node_agent.agent import RESYNC_SECONDS, RETRY_SECONDS, RING_OLDER_THAN, NodeAgent
+from portal.node_agent.agent import RESYNC_SECONDS, RETRY_SECONDS, NodeAgent
 from portal.node_agent.reaper import Reaper
 from tests.portal.world import World
 from tests.simulation.machinery import Process, Scheduler, TouchyHypervisor
+from tests.simulation.moments import Moments
 from vms import dispatch, following, quotas, services, sweeps
 from vms.bells import BellTower
 from vms.models import Node, Operation, VirtualMachine
@@ -76,6 +77,9 @@ class Model:
         self.repairs: list[float] = []
         self.calm = False
         self.names = 0
+        self.moments = Moments(scheduler)
+        self.moments.watch(patch)
+        self.hypervisor.acting = self.moments.act
         self._replace(patch)
         self.workers = [Process("worker-1", counted=True), Process("worker-2", counted=True)]
         self.agent = Process("agent", self._agent)
@@ -86,6 +90,11 @@ class Model:
             scheduler.start(process)
         scheduler.later(0.0, self._hand_out)
         scheduler.later(RENEW_SECONDS, self._renew)
+        scheduler.later(1.0, self._look)
+
+    def _look(self) -> None:
+        self.moments.each_second(self.acknowledged)
+        self.scheduler.later(1.0, self._look)
 
     def _replace(self, patch: pytest.MonkeyPatch) -> None:
         """Put virtual time, processes and bells where threads and Redis would be."""
@@ -159,7 +168,7 @@ class Model:
     def _agent_rings(self, agent: NodeAgent) -> None:
         while True:
             self.scheduler.sleep(5.0)
-            sweeps.ring_due(RING_OLDER_THAN, agent.node)
+            agent.ring()
 
     def _beat(self, process: Process) -> None:
         while True:
@@ -318,7 +327,7 @@ class Model:
 
     def breaches(self) -> list[str]:
         """Return everything that is not as it was promised."""
-        found = [*self.scheduler.surprises]
+        found = [*self.scheduler.surprises, *self.moments.broken]
         found += [f"{breach.code}: {breach.what}" for breach in evaluate(self.world.hypervisor)]
         for operation in Operation.objects.filter(status__in=LIVE):
             found.append(f"{operation.kind} of {operation.vm_name} never ended: {operation.status} at {operation.step}")
