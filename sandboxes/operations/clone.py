@@ -48,6 +48,7 @@ def ensure_overlay(ctx: Context) -> None:
     ctx.hypervisor.ensure_volume(blueprint.volume_spec(volume))
     # the instance is the template's: a reboot must not make the guest a new one, with other host keys
     seed = SeedSpec(instance_id=build.pk, hostname=ctx.vm.name)
+    ctx.guard()
     ctx.hypervisor.ensure_seed(volume.pool.name, blueprint.seed_name(ctx.vm), seed)
 
 
@@ -68,11 +69,13 @@ def ensure_cloned(ctx: Context) -> None:
 
 def _remove(ctx: Context) -> None:
     """Take away a domain and its disk."""
-    ctx.guard()
     if ctx.state() is DomainState.CRASHED:
+        ctx.guard()
         force_off_if_active(ctx)
+    ctx.guard()
     ctx.hypervisor.undefine(ctx.vm.domain_uuid)
     for volume in create.volumes_of(ctx.vm):
+        ctx.guard()
         ctx.hypervisor.remove_volume(volume.pool.name, volume.file_name)
 
 
