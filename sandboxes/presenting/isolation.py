@@ -14,12 +14,13 @@ from django.utils.translation import gettext_lazy
 from vms.models import Nic, VirtualMachine
 
 from ..models import Run
-from ..states import RunStatus
+from ..states import NetworkMode, RunStatus
 
 PROGRAM = "/usr/sbin/slipway-probe"
 AS_ROOT = ("sudo", "-n", PROGRAM)  # commands run as the guest's default user; forging frames takes more
 NOT_THERE = 127  # what a shell and the runner say of a program that is not in the guest
 LONGEST_SECONDS = 120
+NAME_SERVICE = "53"
 PROBES: dict[str, str | Promise] = {
     "card": gettext_lazy("Send anything at all"),
     "host_tcp": gettext_lazy("Connect to this host"),
@@ -54,6 +55,11 @@ def command(vm: VirtualMachine) -> list[str] | None:
     of_project = Nic.objects.filter(network=nic.network, vm__project=vm.project_id).exclude(vm=vm)
     neighbour = of_project.values_list("address", flat=True).first() or str(ip_address(nic.address) + 1)
     return [*AS_ROOT, nic.network.gateway, neighbour]
+
+
+def _ports(detail: str) -> set[str]:
+    """Return the ports of a list such as "22(refused),53"."""
+    return {port.partition("(")[0] for port in detail.split(",") if port}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +97,9 @@ class Report:
         return _("%(n)s of %(all)s held") % {"n": self.held, "all": len(self.probes)}
 
 
-def report(run: Run, output: str) -> Report:
-    """Read what a finished check printed."""
-    probes = tuple(probe for line in output.splitlines() if (probe := _probe(line)))
+def report(run: Run, output: str, network: str) -> Report:
+    """Read what a finished check of a sandbox on such a network printed."""
+    probes = tuple(probe for line in output.splitlines() if (probe := _probe(line, network)))
     problem = ""
     if run.status != RunStatus.EXITED:
         problem = run.error_detail or str(RunStatus(run.status).label)
@@ -104,11 +110,13 @@ def report(run: Run, output: str) -> Report:
     return Report(run, probes, problem)
 
 
-def _probe(line: str) -> Probe | None:
+def _probe(line: str, network: str) -> Probe | None:
     name, _space, rest = line.partition(" ")
-    result, _space, detail = rest.partition(" ")
+    result, _space, detail = rest.strip().partition(" ")
     if name not in PROBES or result not in RESULTS:
         return None
+    if name == "host_tcp" and network == NetworkMode.NAT and _ports(detail) == {NAME_SERVICE}:
+        return Probe(PROBES[name], "ok", _("names alone (port 53), as it should be"))
     said = {
         "blocked": _("no answer"),
         "open": _("answered: %(what)s") % {"what": detail[:80]} if detail else _("answered"),

@@ -33,7 +33,7 @@ def isolation(request: HttpRequest, vm_id: UUID) -> HttpResponseBase:
     last = checks(sandbox.vm).first()
     problem, found = "", None
     try:
-        found = _report(last) if last else None
+        found = _report(last, sandbox.network) if last else None
     except Refusal as refusal:
         problem = str(refusal.detail)
     context = {
@@ -68,7 +68,7 @@ def _check(request: HttpRequest, vm_id: UUID) -> HttpResponseBase:
     return begun(request, run)
 
 
-def _report(run: Run) -> Report | None:
+def _report(run: Run, network: str) -> Report | None:
     """Return what a check found, once it has ended. Its output does not change any more, so it is kept."""
     if run.is_live:
         return None
@@ -77,4 +77,4 @@ def _report(run: Run) -> Report | None:
     if output is None:
         output = gateway_runs.output(run, "stdout", 0, OUTPUT_BYTES).data.decode("utf-8", "replace")
         cache.set(key, output, KEPT_SECONDS)
-    return report(run, output)
+    return report(run, output, network)

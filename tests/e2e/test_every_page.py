@@ -9,8 +9,9 @@ from functools import cache
 import pytest
 from django.urls import get_resolver, reverse
 
-from tests.e2e.browsing import harm, sideways
+from tests.e2e.browsing import BOOT_MS, harm, sideways
 from tests.e2e.conftest import opener
+from tests.live import wait_for
 
 LOOKS = {
     "light": {"locale": "en-GB", "viewport": {"width": 1280, "height": 800}},
@@ -30,6 +31,17 @@ PAGES = {
     "vms:delete": ("alice", ["vm"]),
     "vms:edit": ("alice", ["vm"]),
     "vms:resize": ("alice", ["vm"]),
+    "sandboxes:list": ("alice", []),
+    "sandboxes:templates": ("admin", []),
+    "sandboxes:new-template": ("alice", []),
+    "sandboxes:template": ("admin", ["template"]),
+    "sandboxes:retire": ("admin", ["template"]),
+    "sandboxes:detail": ("alice", ["box"]),
+    "sandboxes:reset": ("alice", ["box"]),
+    "sandboxes:keep": ("alice", ["box"]),
+    "sandboxes:delete": ("alice", ["box"]),
+    "sandboxes:isolation": ("alice", ["box"]),
+    "sandboxes:run": ("alice", ["run"]),
     "accounts:login": ("", []),
     "accounts:password": ("alice", []),
     "accounts:tokens": ("alice", []),
@@ -56,6 +68,8 @@ PAGES = {
 NO_PAGES = {
     "vms:search", "vms:bulk", "vms:cancel", "vms:power", "vms:again", "accounts:logout", "accounts:preferences",
     "accounts:set-role", "desk:let-in", "desk:uncordon", "set_language", "healthz", "healthz-part", "metrics",
+    "sandboxes:new", "sandboxes:prepare", "sandboxes:pool", "sandboxes:build-screen", "sandboxes:act",
+    "sandboxes:start-run", "sandboxes:kill",
     "accounts:signup",  # switched off here: what it shows then is the page of 404
 }  # fmt: skip
 # the same pages as they look with something chosen
@@ -83,7 +97,16 @@ def test_every_address_of_the_portal_has_its_line():
 @pytest.fixture(scope="module")
 def ids(api, machine):
     token = api("alice").call("POST", "tokens", {"name": "for-the-page"})["token"]
+    made = api("alice").call("POST", "sandboxes", {"template": "micro", "project": "harbor"})
+    box = made["sandbox"]["vm"]["id"]
+    run = api("alice").call("POST", f"sandboxes/{box}/runs", {"command": "echo hello"})
+    wait_for(
+        lambda: api("alice").call("GET", f"runs/{run['id']}")["finished_at"], BOOT_MS / 1000, "a run has not ended"
+    )
     yield {
+        "box": box,
+        "run": run["id"],
+        "template": made["sandbox"]["template"]["id"],
         "vm": machine["id"],
         "project": machine["project"]["id"],
         "token": token["id"],
@@ -91,6 +114,7 @@ def ids(api, machine):
         "node": api("admin").call("GET", "nodes")["items"][0]["id"],
     }
     api("alice").call("DELETE", f"tokens/{token['id']}")
+    api("alice").call("DELETE", f"sandboxes/{box}")
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from accounts.models import QuotaLimit
 from accounts.refusals import Unavailable
 from sandboxes import gateway_runs, services
 from sandboxes.models import Run, Sandbox, TemplateBuild
+from sandboxes.presenting.isolation import report
 from tests.portal.lab import make_lab
 from tests.portal.pages import SCRIPT, field, said, words
 from vms.models import Operation, VirtualMachine
@@ -314,6 +315,17 @@ def test_a_check_runs_the_probe_and_the_report_says_what_it_could_not_do(lab, mo
         assert "Ping a neighbour answered" in seen
         assert "Send with another MAC could not be tried: no socket" in seen
     assert calls == ["stdout"], "what has ended does not change"
+
+
+@pytest.mark.parametrize(
+    ("network", "answered", "held"), [("nat", "53", 1), ("nat", "22,53", 0), ("isolated", "53", 0)]
+)
+def test_only_a_network_with_names_may_answer_and_for_names_alone(lab, network, answered, held):
+    box = lab.sandbox(network=network)
+    run = lab.run(box)
+    Run.objects.filter(pk=run.pk).update(status="exited", exit_code=0, finished_at=timezone.now())
+    run.refresh_from_db()
+    assert report(run, f"host_tcp open {answered}\n", network).held == held
 
 
 def test_a_gateway_that_is_away_is_said(lab, monkeypatch):
