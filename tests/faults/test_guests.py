@@ -55,7 +55,7 @@ def test_a_full_pool_pauses_the_guest_that_fills_it_and_room_lets_it_go_on_F8(po
     portal.wait(lambda: pool.used > used or pool.used > 30 * MIB, 60, "what it wrote has arrived")
 
 
-@pytest.mark.parametrize("room", [0, 300 * 1024], ids=["for nothing", "for the disk and half of the seed"])
+@pytest.mark.parametrize("room", [0, 228 * 1024], ids=["for nothing", "for the disk and half of the seed"])
 def test_a_pool_without_room_fails_a_create_and_nothing_is_left_F9(portal, pool, room):
     for name, machine in portal("machines").items():  # so that nobody else fills what is left
         if machine[2] == "running":
