@@ -34,7 +34,9 @@ class Project(models.Model):
         settings.AUTH_USER_MODEL, models.CASCADE, null=True, blank=True, related_name="personal_project"
     )
     members = models.ManyToManyField(settings.AUTH_USER_MODEL, through="Membership", related_name="projects")
-    system = models.BooleanField(default=False, help_text="owns what is nobody's yet; no list shows it")
+    system = models.BooleanField(
+        default=False, db_default=False, help_text="owns what is nobody's yet; no list shows it"
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:

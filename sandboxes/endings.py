@@ -21,16 +21,15 @@ def operation_ended(
     sender: Any, vm: VirtualMachine, operation: Operation, status: str, code: str, **_kwargs: Any
 ) -> None:
     """Receive `vms.settling.operation_ended`: the machine's lock is held."""
+    failed = status != OperationStatus.SUCCEEDED
     if operation.kind == OperationKind.PREPARE:
         end_build(vm.pk, operation, status, code)
-        if vm.desired_state != DesiredState.DELETED:
-            begin_delete(Actor.system(), vm)
     elif operation.kind == OperationKind.RESET:
         let_old_go(operation)
-    elif operation.kind == OperationKind.SPARE and status != OperationStatus.SUCCEEDED:
-        if vm.desired_state != DesiredState.DELETED:
-            begin_delete(Actor.system(), vm)
-    if vm.role == Role.SANDBOX and operation.kind in MAKING and status != OperationStatus.SUCCEEDED:
+    done_with = operation.kind == OperationKind.PREPARE or (operation.kind == OperationKind.SPARE and failed)
+    if done_with and vm.desired_state != DesiredState.DELETED:
+        begin_delete(Actor.system(), vm)
+    if vm.role == Role.SANDBOX and operation.kind in MAKING and failed:
         running.lose(vm, "sandbox_failed", _detail(operation), RunStatus.FAILED)
 
 

@@ -28,7 +28,9 @@ class Node(models.Model):
     cordoned = models.BooleanField(_("takes no new machines"), default=False)
     cordon_reason = models.CharField(max_length=200, blank=True)
     hypervisor_ok = models.BooleanField(default=False, help_text="the agent's connection to libvirt stands")
-    fingerprint = models.CharField(max_length=200, blank=True, help_text="what frozen templates have to match")
+    fingerprint = models.CharField(
+        max_length=200, blank=True, default="", db_default="", help_text="what frozen templates have to match"
+    )
     breaches = models.PositiveIntegerField(db_default=0, help_text="broken invariants that its agent saw twice")
     synced_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -70,7 +72,7 @@ class Network(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     node = models.ForeignKey(Node, models.PROTECT, related_name="networks")
     name = models.CharField(max_length=63)
-    kind = models.CharField(max_length=16, choices=NetworkKind, default=NetworkKind.VMS)
+    kind = models.CharField(max_length=16, choices=NetworkKind, default=NetworkKind.VMS, db_default=NetworkKind.VMS)
     bridge = models.CharField(max_length=15)
     subnet = models.CharField(max_length=43, help_text="10.71.0.0/20; the first address is the gateway's")
     filter_name = models.CharField(max_length=63)

@@ -35,7 +35,7 @@ class VirtualMachine(models.Model):
     vcpus = models.PositiveIntegerField()
     memory_mib = models.PositiveIntegerField()
     disk_gib = models.PositiveIntegerField()
-    role = models.CharField(max_length=16, choices=Role, default=Role.MACHINE)
+    role = models.CharField(max_length=16, choices=Role, default=Role.MACHINE, db_default=Role.MACHINE)
     sealed_seed = models.BinaryField(null=True, help_text="keys, password hash, user data; gone once the seed is read")
 
     desired_state = models.CharField(max_length=16, choices=DesiredState, default=DesiredState.RUNNING)
@@ -97,7 +97,9 @@ class Volume(models.Model):
     vm = models.ForeignKey(VirtualMachine, models.PROTECT, related_name="volumes")
     pool = models.ForeignKey(StoragePool, models.PROTECT, related_name="volumes")
     base_image = models.ForeignKey(Image, models.PROTECT, null=True, related_name="volumes")
-    base_path = models.CharField(max_length=200, blank=True, help_text="what it lies on if no image, below DATA_DIR")
+    base_path = models.CharField(
+        max_length=200, blank=True, default="", db_default="", help_text="a frozen template's disk, below DATA_DIR"
+    )
     disk_index = models.PositiveSmallIntegerField(default=0)
     size_gib = models.PositiveIntegerField()
 
@@ -123,7 +125,7 @@ class Nic(models.Model):
     mac = models.CharField(max_length=17, unique=True)
     address = models.GenericIPAddressField()
     linked = models.BooleanField(
-        default=True, help_text="plugged in; a sandbox without a network has a card that is not"
+        default=True, db_default=True, help_text="plugged in; a sandbox without a network has a card that is not"
     )
 
     class Meta:
