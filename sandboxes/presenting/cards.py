@@ -72,6 +72,11 @@ class SandboxCard:
         return self.lease.status == LeaseStatus.ENDED
 
     @property
+    def going(self) -> bool:
+        """Is it being deleted?"""
+        return self.card.status == Status.DELETING
+
+    @property
     def network_short(self) -> str | Promise:
         """What it may reach, in two words."""
         return NETWORK_SHORT[self.sandbox.network]

@@ -65,13 +65,14 @@ export async function reread(url = location.href) {
   if (room && $(".sw-side")) swap($(".sw-side"), room.outerHTML);
 }
 
-/** Read again soon, but not more than once a second however many hints arrive. */
+/** Read again soon, but not more than once a second however many hints arrive. What failed is tried again as long as
+    we are connected: a network card that comes or goes ends requests that are under way. */
 export function rereadSoon() {
   if (rereadTimer) return;
   const wait = Math.max(50, lastReread + REREAD_AT_MOST_EVERY_MS - Date.now());
   rereadTimer = setTimeout(() => {
     rereadTimer = 0;
-    reread().catch(() => {});
+    reread().catch(() => socket?.readyState === WebSocket.OPEN && rereadSoon());
   }, wait);
 }
 

@@ -14,6 +14,8 @@ BOOT_MS = 150_000
 AXE = Axe()
 AXE_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 HARMFUL = ("serious", "critical")
+# a network card of this host came or went, such as another guest's: whatever was being loaded then is loaded again
+CARD_CAME_OR_WENT = re.compile(r"net::ERR_NETWORK_CHANGED")
 REFUSED_FORM = re.compile(r"^error: Failed to load resource: .* status of 422 ")  # it is shown again, with reasons
 # how many pixels of the screen are lit, in the console's page
 LIT = """() => {
@@ -37,7 +39,7 @@ class Window:
     def __init__(self, context: BrowserContext) -> None:
         self.context = context
         self._heard: list[str] = []
-        self._allowed = [REFUSED_FORM]
+        self._allowed = [REFUSED_FORM, CARD_CAME_OR_WENT]
         context.set_default_timeout(PATIENCE_MS)
         context.on("console", self._on_console)
         context.on("weberror", lambda error: self._heard.append(f"uncaught: {error.error}"))
