@@ -13,9 +13,9 @@ import pytest
 
 from hypervisor import run_wire as wire
 from hypervisor.errors import AgentUnavailable
-from hypervisor.guest_runner import is_there, run_command
 from hypervisor.run_wire import Order
 from tests.guest_programs import compiled, runner
+from tests.runner_client import is_there, run_command
 
 DEADLINE = 20.0
 SESSION = uuid4()

@@ -10,9 +10,9 @@ from uuid import uuid4
 import pytest
 
 from hypervisor import run_wire as wire
-from hypervisor.guest_runner import run_command
 from hypervisor.run_wire import Order
 from tests.guest_programs import RunnerProcess, compiled, runner
+from tests.runner_client import run_command
 from tests.runner_host import DEADLINE, SESSION, Host, begin
 
 

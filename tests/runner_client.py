@@ -1,8 +1,6 @@
-"""One command at a time through the runner of a guest, for callers that may block (the gateway has its own way).
+"""One command at a time through a guest's runner, as plainly as it can be done: the tests ask it with this.
 
-    done = run_command(socket_path, domain_uuid, Order(["/bin/sh", "-c", script], user="root"), timeout_seconds=600)
-
-The channel has one host at a time: do not call this for a domain that the gateway has runs in.
+done = run_command(socket_path, domain_uuid, Order(["/bin/sh", "-c", script], user="root"), timeout_seconds=600)
 """
 
 import contextlib
@@ -16,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from uuid import UUID, uuid4
 
-from . import run_wire as wire
-from .errors import AgentUnavailable
+from hypervisor import run_wire as wire
+from hypervisor.errors import AgentUnavailable
 
 ANSWER_SECONDS = 5.0
 KEPT_BYTES = 64 * 1024  # of each stream, its end: this is for scripts that prepare something
