@@ -6,13 +6,13 @@
  *
  *   seed=HEX                      64 to 512 random bytes, credited to the kernel, whose generator is then reseeded
  *   net=MAC ADDRESS/BITS GATEWAY  of the first Ethernet interface (0.0.0.0: no gateway)
- *   hostname=NAME
+ *   hostname=NAME                 also beside 127.0.1.1 in /etc/hosts
  *   clock=SECONDS.NANOSECONDS     since 1970, UTC
  *   boot_id=UUID                  where programs read it; the kernel's own stays
  *   ack=WORD                      answered with "ack WORD": from here on the machine may be reached
  *   machine_id=32 HEX DIGITS
  *   ssh_key=TYPE HEX HEX          private and public part of /etc/ssh/ssh_host_TYPE_key
- *   end=WORD                      runs HOOK, then answered with "end WORD"
+ *   end=WORD                      runs HOOK if there is one, then answered with "end WORD"
  *
  * What fails is answered with "error KEY: reason" before the next "ack" or "end". WORD is the host's own, so that an
  * answer to a request it has given up is not taken for this one's. It is one static C program, locked in memory and

@@ -23,6 +23,9 @@
 #define SEED_BYTES_MIN 64
 #define SEED_BYTES_MAX 512
 #define KEY_BYTES_MAX 8192
+#define HOSTS "/etc/hosts"
+#define HOSTS_BYTES_MAX 8192
+#define OWN_ADDRESS "127.0.1.1"
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 #define BOOT_ID_FILE "/run/slipway-boot-id"
 
@@ -163,17 +166,51 @@ static int set_net(char *value)
     return result;
 }
 
+/*
+ * Puts the name beside 127.0.1.1, where Debian keeps it, and leaves a file without such a line as it is. A shell and sed
+ * would have to be read from disk first, which takes an emulated machine a second.
+ */
+static int name_in_hosts(const char *name)
+{
+    static char old[HOSTS_BYTES_MAX], fresh[HOSTS_BYTES_MAX + 80];
+    size_t length = 0, named = 0;
+    ssize_t count;
+    int file = open(HOSTS, O_RDONLY | O_CLOEXEC);
+
+    if (file < 0)
+        return errno == ENOENT ? 0 : errno;
+    count = read(file, old, sizeof old - 1);
+    close(file);
+    if (count <= 0 || count == sizeof old - 1)
+        return 0; /* empty, or too long to be ours to change */
+    old[count] = '\0';
+    for (char *line = old, *next; *line; line = next) {
+        next = strchr(line, '\n');
+        next = next ? next + 1 : line + strlen(line);
+        if (!strncmp(line, OWN_ADDRESS, strlen(OWN_ADDRESS)) && strchr(" \t", line[strlen(OWN_ADDRESS)])) {
+            if (!named++)
+                length += (size_t)sprintf(fresh + length, OWN_ADDRESS " %s\n", name);
+        } else {
+            memcpy(fresh + length, line, (size_t)(next - line));
+            length += (size_t)(next - line);
+        }
+    }
+    return named ? write_file(HOSTS, fresh, length, 0644) : 0;
+}
+
 static int set_hostname(char *value)
 {
     char line[80];
     size_t length = strlen(value);
+    int result;
 
     if (!length || length > 63)
         return EINVAL;
     if (sethostname(value, length))
         return errno;
     snprintf(line, sizeof line, "%s\n", value);
-    return write_file("/etc/hostname", line, length + 1, 0644);
+    result = write_file("/etc/hostname", line, length + 1, 0644);
+    return result ? result : name_in_hosts(value);
 }
 
 static int set_clock(char *value)
