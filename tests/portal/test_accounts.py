@@ -6,6 +6,7 @@ from django.core.management import call_command
 from accounts import services
 from accounts.access import Verb, allows
 from accounts.actor import Actor
+from accounts.dimensions import Dimension
 from accounts.models import ApiToken, Membership, Project, User
 from accounts.refusals import BadInput, Forbidden, NotVisible
 
@@ -15,7 +16,7 @@ def test_everyone_has_a_personal_project_however_they_came(db, monkeypatch):
     call_command("createsuperuser", "--no-input", username="root.user", email="root@test.invalid", verbosity=0)
     user = User.objects.get(username="root.user")
     assert user.personal_project.name == "root-user"
-    assert user.personal_project.quota_limits.count() == 7
+    assert user.personal_project.quota_limits.count() == len(Dimension)
     assert Membership.objects.get(user=user).role == "owner"
 
 
