@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ django.setup()
 
 from django.conf import settings  # noqa: E402 - apps must be loaded first
 from django.core.management import call_command  # noqa: E402
-from django.db import close_old_connections  # noqa: E402
+from django.db import close_old_connections, transaction  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from accounts.actor import Actor  # noqa: E402
@@ -29,9 +30,19 @@ from hypervisor.factory import open_hypervisor  # noqa: E402
 from hypervisor.fake import FakeHypervisor  # noqa: E402
 from portal.invariants import evaluate  # noqa: E402
 from tests.portal.world import ApiClient, make_world  # noqa: E402
-from vms import console_access, dispatch, following, quotas, services  # noqa: E402
-from vms.models import ConsoleSession, Node, Operation, StoragePool, VirtualMachine  # noqa: E402
-from vms.states import LIVE, DesiredState  # noqa: E402
+from vms import console_access, dispatch, following, placement, quotas, services  # noqa: E402
+from vms.models import (  # noqa: E402
+    ConsoleSession,
+    Flavor,
+    Image,
+    Node,
+    Operation,
+    StoragePool,
+    VirtualMachine,
+    Volume,
+)
+from vms.operations import blueprint  # noqa: E402
+from vms.states import LIVE, DesiredState, display_status  # noqa: E402
 
 
 class Driver:
@@ -111,6 +122,53 @@ class Driver:
 
     def usage(self) -> dict[str, int]:
         return quotas.usage(Project.objects.get(name="harbor"))
+
+    def places(self) -> dict[str, list[Any]]:
+        """{name: [node, status as people see it, reason]}."""
+        now = timezone.now()
+        rows = VirtualMachine.objects.select_related("node")
+        return {vm.name: [vm.node.name, *display_status(vm.facts(""), now, settings.NODE_AWAY_AFTER)] for vm in rows}
+
+    def nodes_synced(self) -> int:
+        return Node.objects.exclude(synced_at=None).count()
+
+    def stock(self, number_of: int) -> None:
+        """Make machines that run, rows and domains, without going through operations."""
+        owner, node = Project.objects.get(name="harbor"), Node.objects.get(name=settings.NODE_NAME)
+        pool, network = node.pools.get(), node.networks.filter(name=f"slipway-{settings.INSTALLATION_ID}").get()
+        flavor, image = Flavor.objects.get(name="nano"), Image.objects.get(name="micro")
+        size = {"vcpus": 1, "memory_mib": 16, "disk_gib": flavor.disk_gib}
+        for number in range(number_of):
+            with transaction.atomic():
+                vm = VirtualMachine.objects.create(
+                    project=owner, created_by=self.actor().who, name=f"s-{number}", node=node, image=image,
+                    flavor=flavor, desired_state="running", **size,
+                )  # fmt: skip
+                volume = Volume.objects.create(vm=vm, pool=pool, base_image=image, size_gib=flavor.disk_gib)
+                placement.give_card(vm, network)
+            self.hypervisor.ensure_volume(blueprint.volume_spec(volume))
+            self.hypervisor.define(blueprint.domain_spec(vm, [volume]))
+            self.hypervisor.start(vm.domain_uuid)
+
+    def flood(self, seconds: float, per_second: int) -> int:
+        """Pause and resume domains behind the portal's back; return how many events that made."""
+        uuids = list(VirtualMachine.objects.values_list("domain_uuid", flat=True))
+        domains = [self.hypervisor._lookup(uuid) for uuid in uuids]  # type: ignore[attr-defined]
+        began, made = time.monotonic(), 0
+        for round_ in count():
+            for domain in domains:
+                (domain.resume if round_ % 2 else domain.suspend)()
+                made += 1
+                time.sleep(max(0.0, made / per_second - (time.monotonic() - began)))  # the pace is what is tested
+                if time.monotonic() - began > seconds:
+                    return made
+        return made
+
+    def wrong(self) -> int:
+        """How many machines are said to be in another state than their domains."""
+        there = {facts.uuid: str(facts.state) for facts in self.hypervisor.domains(settings.INSTALLATION_ID)}
+        rows = VirtualMachine.objects.values_list("domain_uuid", "observed_state")
+        return sum(there.get(uuid) != state for uuid, state in rows)
 
     def room(self) -> int:
         """What the portal believes to be free in the pool, in bytes."""

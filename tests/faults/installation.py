@@ -20,7 +20,6 @@ from tests.live import ROOT, wait_for
 
 NODE = "node-1"
 VENV = Path(sys.executable).parent
-ALONE = ["--without-mingle", "--without-gossip", "--without-heartbeat"]  # as ./dev up starts them
 PATIENCE = 120.0  # seconds for a process to come up on a busy machine
 
 
@@ -101,7 +100,7 @@ class Installation:
         return {
             "redis": [*redis, "--unixsocket", str(self.socket)],
             "worker": [*celery, *worker_words(node)],
-            "beat": [*celery, "worker", "-Q", "default", "-P", "threads", "-c", "2", "-n", "default@%h", *ALONE,
+            "beat": [*celery, "worker", "-Q", "default", "-P", "threads", "-c", "2", "-n", "default@%h",
                      "-B", "-s", str(self.home / "beat")],
             "agent": [sys.executable, "manage.py", "node_agent"],
             "driver": [sys.executable, str(ROOT / "tests/faults/driver.py")],
@@ -212,7 +211,7 @@ class Child:
 
 
 def worker_words(node: str) -> list[str]:
-    return ["worker", "-Q", f"node.{node}", "-P", "threads", "-c", "8", "-n", f"{node}@%h", *ALONE]
+    return ["worker", "-Q", f"node.{node}", "-P", "threads", "-c", "8", "-n", f"{node}@%h"]
 
 
 @contextmanager
