@@ -180,8 +180,14 @@ static void listen_to_host(short events)
         incoming_length += (size_t)count;
         return;
     }
-    /* a channel without a host reads as ended, too, and so does one whose host has just come */
-    if (events & (POLLHUP | POLLERR) || (listener >= 0 && (!count || (errno != EAGAIN && errno != EINTR))))
+    if (listener < 0) {
+        /*
+         * Without a host, or before the driver's control queue has told it of one: what a host says first comes by another
+         * queue, and may be here already. So nothing is thrown away; whoever comes begins with a HELLO that does that.
+         */
+        if (events & (POLLHUP | POLLERR))
+            connected = false;
+    } else if (events & (POLLHUP | POLLERR) || !count || (errno != EAGAIN && errno != EINTR))
         disconnect();
 }
 
@@ -226,12 +232,12 @@ static void serve(void)
         for (nfds_t i = 2; i < count; i++)
             if (polled[i].revents)
                 serve_pipe(&polled[i]);
-        if (polled[0].revents)
-            hear_signals();
         if (polled[1].revents && connected)
             listen_to_host(polled[1].revents);
         else if (polled[1].revents)
             accept_host();
+        if (polled[0].revents)
+            hear_signals(); /* last: a host that has come since the poll must not be taken for gone by what that saw */
         if (connected)
             obey_all();
         talk();
