@@ -135,9 +135,9 @@ def test_a_disk_on_something_else_is_refused(nursery: Nursery) -> None:
             nursery.rig.hypervisor.clone(replace(spec, disks=(disk,)), nursery.folder, True)
 
 
-@pytest.mark.parametrize("was_paused", [True, False])
-def test_a_clone_is_paused_to_disk_and_comes_back(nursery: Nursery, was_paused: bool) -> None:
-    hypervisor, spec = nursery.rig.hypervisor, nursery.clone()
+@pytest.mark.parametrize(("was_paused", "share_ram"), [(True, True), (False, True), (False, False)])
+def test_a_clone_is_paused_to_disk_and_comes_back(nursery: Nursery, was_paused: bool, share_ram: bool) -> None:
+    hypervisor, spec = nursery.rig.hypervisor, nursery.clone(share_ram)
     if was_paused:
         hypervisor.pause(spec.uuid)
     for _ in range(2):
