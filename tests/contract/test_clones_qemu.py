@@ -14,8 +14,8 @@ from typing import Any
 import libvirt
 import pytest
 
-from hypervisor.errors import HypervisorError
 from hypervisor.domain_xml import parse_domain
+from hypervisor.errors import HypervisorError
 from hypervisor.frozen_files import FrozenFolder
 from hypervisor.libvirt_driver import ram_holders
 from hypervisor.specs import DomainSpec, DomainState, NicSpec
