@@ -122,7 +122,7 @@ class DomainVerbs(Linked):
         """
         text = build_domain(spec)
         before = self._existing(spec)
-        if before is not None and before.isPersistent() and not _differences(spec, text, before):
+        if before is not None and before.isPersistent() and not differences(spec, text, before):
             return
         if before is not None and before.isActive():
             raise WrongState(f"{spec.name} is active and differs from the spec")
@@ -130,11 +130,11 @@ class DomainVerbs(Linked):
             before.rename(spec.name, 0)
         domain = self._conn.defineXMLFlags(text, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
         self._tags.forget(spec.uuid)
-        differences = _differences(spec, text, domain)
-        if differences:
+        differing = differences(spec, text, domain)
+        if differing:
             if before is None:
                 domain.undefineFlags(self._undefine_flags)
-            raise BadSpec(f"libvirt made another domain of it: {differences}")
+            raise BadSpec(f"libvirt made another domain of it: {differing}")
 
     def _existing(self, spec: DomainSpec) -> Any | None:
         """The domain with the spec's UUID, if there is one; AlreadyExists when another has its name."""
@@ -251,7 +251,7 @@ def _plain_stats(domain: Any) -> dict[str, Any]:
     return {"state.state": state, "state.reason": reason, "vcpu.current": vcpus, "balloon.maximum": memory_kib}
 
 
-def _differences(spec: DomainSpec, text: str, domain: Any) -> str:
+def differences(spec: DomainSpec, text: str, domain: Any) -> str:
     """What libvirt's record of the domain has that was not asked for, or lacks; "" when it is as asked."""
     made = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
     asked_for, inventory = device_inventory(text), device_inventory(made)
