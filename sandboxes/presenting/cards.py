@@ -37,6 +37,8 @@ NETWORK_WORDS: dict[str, str | Promise] = {
     ),
 }
 NETWORK_ICON = {NetworkMode.NONE: "lock", NetworkMode.ISOLATED: "shieldok", NetworkMode.NAT: "globe"}
+# it has gone off by itself, or was told to at its console
+OFF = (ObservedState.STOPPED, ObservedState.CRASHED, ObservedState.PAUSED, ObservedState.SUSPENDED)
 
 
 def _act(vm: VirtualMachine, verb: str, label: str, icon: str) -> Button:
@@ -126,6 +128,8 @@ class SandboxCard:
             return _act(self.vm, "restore", _("Take it back"), "play")
         if self.lease.status == LeaseStatus.PAUSED:
             return _act(self.vm, "resume", _("Resume"), "play")
+        if self.vm.observed_state in OFF:
+            return _act(self.vm, "resume", _("Start"), "play")
         return self.extend
 
     @property

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from accounts.models import QuotaLimit
 from accounts.refusals import Unavailable
+from hypervisor.specs import DomainState
 from sandboxes import gateway_runs, services
 from sandboxes.models import Run, Sandbox, TemplateBuild
 from sandboxes.presenting.isolation import report
@@ -174,6 +175,20 @@ def test_pause_and_resume_stop_and_start_the_clock(lab):
     alice.post(page("act", box.vm_id, "resume"))
     lab.world.drain()
     assert lab.again(box).expires_at is not None
+
+
+def test_one_that_went_off_by_itself_can_be_started_and_its_console_offers_nothing_that_is_refused(lab):
+    box = lab.sandbox()
+    alice = lab.world.browser("alice")
+    console = alice.get(reverse("vms:console", args=[box.vm_id])).content.decode()
+    for offered, is_there in {"stop": True, "reboot": True, "pause": False, "start": False}.items():
+        assert (reverse("vms:power", args=[box.vm_id, offered]) in console) is is_there, offered
+    lab.world.hypervisor.happen(box.vm.domain_uuid, DomainState.STOPPED, "shutdown")
+    VirtualMachine.objects.filter(pk=box.vm_id).update(observed_state="stopped", desired_state="stopped")
+    assert "Start" in words(alice.get(page("detail", box.vm_id)))
+    alice.post(page("act", box.vm_id, "resume"), headers=SCRIPT)
+    lab.world.drain()
+    assert lab.again(box).vm.observed_state == "running"
 
 
 def test_an_ended_one_can_be_taken_back(lab):

@@ -12,7 +12,7 @@ from accounts.access import Verb, allows
 
 from ..models import Operation, VirtualMachine
 from ..models.sample import last_sample
-from ..states import OperationKind, Status, display_status, may_begin
+from ..states import OperationKind, Role, Status, display_status, may_begin
 from . import amounts
 from .operations import OperationCard
 from .sentences import REASONS
@@ -22,6 +22,8 @@ _PLAIN_CANCEL = (
     OperationKind.CREATE,
     OperationKind.START,
 )  # a stop is ended by forcing off, not by cancelling
+# its lease decides when a sandbox may run; what is left is asked of the guest as it stands
+_OF_A_SANDBOX = {OperationKind.STOP, OperationKind.REBOOT, OperationKind.FORCE_OFF}
 _WITH_SCREEN = (Status.RUNNING, Status.PAUSED, Status.CREATING)
 
 
@@ -123,6 +125,8 @@ class VmCard:
             return frozenset()
         live_kind = self.live.kind if self.live else ""
         legal = {kind for kind in OperationKind if may_begin(kind, self.vm.observed_state, live_kind)}
+        if self.vm.role != Role.MACHINE:
+            legal &= _OF_A_SANDBOX
         if self.reason == "create_failed":
             legal.discard(OperationKind.START)  # there is no whole machine to start: the create is tried again
         return frozenset() if self.status == Status.DELETING else frozenset(legal)
@@ -150,7 +154,7 @@ class VmCard:
     @property
     def retry(self) -> Button | None:
         """Try again what failed half-way; other verbs are simply pressed again."""
-        if self.live or not self.may_change:
+        if self.live or not self.may_change or self.vm.role != Role.MACHINE:
             return None
         if self.reason == "create_failed":
             return again_button(self.vm.id)
