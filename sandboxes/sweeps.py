@@ -71,17 +71,17 @@ def _mail(sandbox: Sandbox) -> None:
         return
     with override(settings.LANGUAGE_CODE):
         subject = _("%(name)s is paused soon") % {"name": vm.name}
-        text = _(
+        ends = _(
             "The lease of your sandbox %(name)s ends at %(time)s UTC. It is then paused to disk, and deleted %(hours)s "
-            "hours later.\nExtend it, or take it back later: %(url)s"
+            "hours later."
         ) % {
             "name": vm.name,
             "time": sandbox.expires_at.strftime("%Y-%m-%d %H:%M"),
             "hours": round(settings.SANDBOX_GRACE.total_seconds() / 3600),
-            "url": f"{settings.PORTAL_URL}/sandboxes/{vm.pk}/",
         }
+        ways = _("Extend it, or take it back later: %(url)s") % {"url": f"{settings.PORTAL_URL}/sandboxes/{vm.pk}/"}
     try:
-        send_mail(subject, text, None, [who.email])
+        send_mail(subject, f"{ends}\n{ways}\n", None, [who.email])
     except OSError as error:
         log.warning("mail_not_sent", error=type(error).__name__)
 
