@@ -12,7 +12,7 @@ from ..lookups import find, find_either, is_id
 from ..options import EitherArgument, Machine, Project, SandboxArgument
 
 DEFAULT_USER = "slipway"
-Command = Annotated[list[str] | None, typer.Argument(metavar="[-- COMMAND...]", help="Run this instead of a shell.")]
+Command = Annotated[list[str] | None, typer.Argument(metavar="COMMAND", help="Run this instead of a shell; after --.")]
 User = Annotated[str, typer.Option("--user", "-l", help="Who to be in the guest; the image's user by default.")]
 Identity = Annotated[Path | None, typer.Option("--identity", "-i", help="A private key file, as for ssh.")]
 SshOption = Annotated[
@@ -41,7 +41,10 @@ def vm_ssh(
     option: SshOption = [],  # noqa: B006
     project: Project = "",
 ) -> None:
-    """Open a shell over ssh, or run a command. No address of the machine needs to be reachable from here."""
+    """Open a shell over ssh, or run a command.
+
+    It goes through the portal: no address of the machine needs to be reachable from here.
+    """
     with open_api() as api:
         vm = find(api, "machine", name, project)
         line = _ssh_line(api, vm, command, user=user, identity=identity, options=option)
@@ -57,7 +60,10 @@ def sandbox_ssh(
     option: SshOption = [],  # noqa: B006
     project: Project = "",
 ) -> None:
-    """Open a shell over ssh, or run a command, in a sandbox that lets your key in."""
+    """Open a shell over ssh, or run a command.
+
+    The sandbox needs a network, and a key that its template lets in.
+    """
     with open_api() as api:
         vm = _vm_of(api, find(api, "sandbox", name, project))
         line = _ssh_line(api, vm, command, user=user, identity=identity, options=option)

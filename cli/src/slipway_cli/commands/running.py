@@ -21,7 +21,7 @@ from .sandboxes import Lease, Network, asked, warn_of_plain_boot
 
 SPARE_MINUTES = 5  # of lease, beyond a command's time limit
 STDIN_BYTES = 512 * 1024
-Argv = Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="What to run, with its arguments.")]
+Argv = Annotated[list[str], typer.Argument(metavar="COMMAND", help="What to run, with its arguments, after --.")]
 Env = Annotated[list[str], typer.Option("--env", "-e", help="NAME=VALUE for the command; may be repeated.")]
 Cwd = Annotated[str, typer.Option("--cwd", "-w", help="The folder of the guest to run it in.")]
 Timeout = Annotated[str, typer.Option("--timeout", "-t", help="Its time limit: 30s, 10m, 2h; seconds without a unit.")]
@@ -46,9 +46,10 @@ def run(
     no_rm: Annotated[bool, typer.Option("--no-rm", help="Leave the sandbox there afterwards.")] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Run a command in a new sandbox: stream what it writes, end with its exit code, remove the sandbox.
+    """Run a command in a new sandbox.
 
-    Ctrl-C ends the command and removes the sandbox. Exit codes of our own: 124 the time limit, 125 it did not run.
+    What it writes is streamed, its exit code is ours, and the sandbox is removed. Ctrl-C ends the command and removes
+    the sandbox, too. Exit codes of our own: 124 the time limit, 125 it did not run.
     """
     files = [_file(pair) for pair in file]
     body = _wanted(command, env, cwd, timeout, stdin)
@@ -188,7 +189,10 @@ def exec_in_sandbox(
     project: Project = "",
     json: JsonFlag = False,
 ) -> None:
-    """Run a command in a sandbox that is there: stream what it writes, end with its exit code. Ctrl-C kills it."""
+    """Run a command in a sandbox.
+
+    What it writes is streamed, and its exit code is ours. Ctrl-C kills it.
+    """
     body = _wanted(command, env, cwd, timeout, stdin)
     with open_api() as api, stoppable():
         try:
