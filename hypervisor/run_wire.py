@@ -227,6 +227,8 @@ class Decoder:
 
     def _next(self) -> Event | None:
         taken = self._take()
+        while taken is not None and taken[0] == ord("H") and taken[3].startswith(MAGIC + self._nonce):
+            taken = self._take()  # the answer to a hello that was said twice
         if taken is None:
             return None
         kind, flags, run, payload = taken

@@ -196,6 +196,20 @@ async def test_silence_has_its_limit_A15(liar, monkeypatch):
         await GuestLink.connect(liar.path, SESSION)
 
 
+async def test_a_hello_is_said_again_and_may_be_answered_twice(liar):
+    liar.greet = False
+    connecting = asyncio.ensure_future(GuestLink.connect(liar.path, SESSION))
+    await liar.heard(b"H")
+    liar.greet = True
+    link = await asyncio.wait_for(connecting, DEADLINE)
+    run = await begun(link, liar)
+    liar.say(wire.frame(b"H", wire.NOBODY, wire.MAGIC + link._nonce))  # of a guest that was slow the first time
+    liar.say(exited(run.id, 1))
+    assert await run.read() is None
+    assert not link.closed
+    link.close()
+
+
 async def test_a_guest_that_babbles_instead_of_a_greeting_A15(liar, monkeypatch):
     monkeypatch.setattr(guest_link, "ANSWER_SECONDS", 0.5)
     liar.greet = False
