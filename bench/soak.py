@@ -21,7 +21,7 @@ from ._table import percentile, show, verdict
 
 LIVE = ("pending", "running")
 MACHINES = 8
-VERBS = ("start", "stop", "force_off", "reboot", "pause", "resume", "delete")
+VERBS = ("start", "stop", "force_off", "reboot", "pause", "resume", "console", "delete")
 CALL_SECONDS = 0.1
 AUDIT_SECONDS = 30.0
 REPAIRED_SECONDS = 30.0
@@ -52,6 +52,9 @@ class Soak:
                 self.names.append(name)
                 return
             verb, name = self.chance.choice(VERBS), self.chance.choice(self.names)
+            if verb == "console":
+                self.portal("console", name)
+                return
             self.acknowledged.add(self.portal("ask", verb, name))
             if verb == "delete":
                 self.names.remove(name)
@@ -134,6 +137,7 @@ def tell(soak: Soak) -> bool:
         for name, times in sorted(soak.repairs.items())
     ]
     show("Time until all that was under way has ended", ["fault", "times", "p50 s", "p99 s"], rows)
+    print(f"consoles opened {soak.portal('consoles_opened')}; refused: {dict(soak.refused)}")
     print(f"acknowledged {len(soak.acknowledged)}, finished {len(finished)}")
     good = verdict("lost", len(soak.acknowledged - {row[0] for row in operations}), 0)
     good &= verdict("never ended", len(operations) - len(finished), 0)

@@ -20,6 +20,7 @@ django.setup()
 from django.conf import settings  # noqa: E402 - apps must be loaded first
 from django.core.management import call_command  # noqa: E402
 from django.db import close_old_connections, transaction  # noqa: E402
+from django.db.models.functions import Now  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from accounts.actor import Actor  # noqa: E402
@@ -51,6 +52,7 @@ class Driver:
     def __init__(self) -> None:
         self.hypervisor = open_hypervisor(settings.LIBVIRT_URI)
         self.client: ApiClient | None = None
+        self.opened = 0
 
     def prepare(self) -> None:
         call_command("migrate", verbosity=0)
@@ -117,6 +119,18 @@ class Driver:
         vm = VirtualMachine.objects.get(name=name)
         console_access.redeem(secret, vm_id=vm.pk, kind="serial", node=settings.NODE_NAME)
 
+    def console(self, name: str) -> None:
+        """Take a ticket, open a console with it as a gateway does, and close it."""
+        vm = VirtualMachine.objects.exclude(desired_state=DesiredState.DELETED).get(name=name)
+        actor = Actor(user=self.actor().who, via="token", token_id=issue_token(self.actor(), "console")[0].pk)
+        secret = services.request_console(actor, vm.pk, "serial").ticket
+        node = settings.NODE_NAME
+        console_access.close(console_access.redeem(secret, vm_id=vm.pk, kind="serial", node=node))
+        self.opened += 1
+
+    def consoles_opened(self) -> int:
+        return self.opened
+
     def consoles(self) -> int:
         return ConsoleSession.objects.count()
 
@@ -181,6 +195,25 @@ class Driver:
         vm = VirtualMachine.objects.exclude(desired_state=DesiredState.DELETED).get(name=name)
         answer = getattr(services, f"request_{verb}")(self.actor(), vm.pk)
         return str((answer[1] if isinstance(answer, tuple) else answer).pk)
+
+    def pretend(self, name: str, observed: str) -> None:
+        """Let a new machine be in this state, with nothing under way. Nobody carries out anything here."""
+        VirtualMachine.objects.filter(name=name).update(observed_state=observed, desired_state=DesiredState.RUNNING)
+        Operation.objects.filter(vm_name=name).update(status="succeeded", finished_at=Now())
+
+    def ask_at(self, verb: str, name: str, moment: float) -> str:
+        """Ask at this moment, so that two processes ask at the same."""
+        more = ["medium"] if verb == "resize" else []
+        vm = VirtualMachine.objects.get(name=name)
+        while time.time() < moment:
+            pass
+        answer = getattr(services, f"request_{verb}")(self.actor(), vm.pk, *more)
+        return str((answer[1] if isinstance(answer, tuple) else answer).pk)
+
+    def live_of(self, name: str) -> list[list[str]]:
+        """[[kind, status, error_code], ...] of all but the create."""
+        rows = Operation.objects.filter(vm_name=name).exclude(kind="create")
+        return [list(row) for row in rows.values_list("kind", "status", "error_code")]
 
     def ring(self, operation: str, times: int) -> None:
         queue = Operation.objects.get(pk=operation).node.queue

@@ -166,13 +166,21 @@ class Installation:
     # --- what the web process does ------------------------------------------------------------------------------
     def __call__(self, command: str, *arguments: Any) -> Any:
         """Let the driver do something; Refused when it raised."""
-        driver = self.running["driver"]
-        assert driver.stdin
-        assert driver.stdout
-        driver.stdin.write(json.dumps([command, arguments]) + "\n")
-        driver.stdin.flush()
-        line = driver.stdout.readline()
-        assert line, f"the driver died:\n{self.log('driver')}"
+        self.say("driver", command, *arguments)
+        return self.hear("driver")
+
+    def say(self, driver: str, command: str, *arguments: Any) -> None:
+        """Let a driver begin; `hear` its answer. Two of them can be told before either is heard."""
+        process = self.running[driver]
+        assert process.stdin
+        process.stdin.write(json.dumps([command, arguments]) + "\n")
+        process.stdin.flush()
+
+    def hear(self, driver: str) -> Any:
+        process = self.running[driver]
+        assert process.stdout
+        line = process.stdout.readline()
+        assert line, f"the driver died:\n{self.log(driver)}"
         answer = json.loads(line)
         if "error" in answer:
             raise Refused(answer["error"])

@@ -165,3 +165,24 @@ def _asked_again(portal, number):
         return body["operation"]["id"]
     assert status in (409, 500, 503), (status, body)
     return ""
+
+
+@pytest.mark.parametrize("portal", ["postgresql"], indirect=True)
+def test_an_older_worker_and_a_newer_schema_with_operations_in_flight_F25(portal):
+    """The database is ahead: columns that this version does not know, and an operation at a step of tomorrow's."""
+    first = portal("create", "v-1")
+    portal.wait(lambda: portal("held"), 60, "a worker has begun")
+    for table in ("vms_operation", "vms_virtualmachine"):  # expand: with a default in the database, as ours all have
+        portal.postgres.sql(f"alter table {table} add column of_tomorrow varchar(9) not null default 'x'")
+    portal.wait(lambda: portal("live") == 0, 60, "what was in flight has ended")
+    portal.kill("worker")
+    second = portal("create", "v-2")
+    portal.postgres.sql(f"update vms_operation set step = 'of_tomorrow' where id = '{second}'")
+    portal.start("worker")
+    third = portal("create", "v-3")
+    portal.wait(lambda: portal("live") == 1, 60, "the others go on")
+    [parked] = [row for row in portal("operations") if row[0] == second]
+    assert parked[2:4] == ["pending", ""]  # left to a newer worker, and not failed
+    portal.postgres.sql(f"update vms_operation set step = '' where id = '{second}'")  # which comes
+    ends = {row[0]: row[2] for row in portal.settled()}
+    assert ends == dict.fromkeys((first, second, third), "succeeded")

@@ -1,0 +1,70 @@
+"""F22: two processes ask for two things of one machine at the same moment, for every pair of verbs."""
+
+import tempfile
+import time
+from itertools import combinations_with_replacement
+from pathlib import Path
+
+import pytest
+
+from tests.faults.installation import Refused, installation
+from vms.states import LEGAL_FROM, PREEMPTS
+
+pytestmark = pytest.mark.timeout(300)
+KINDS = sorted({"start", "stop", "force_off", "reboot", "pause", "resume", "resize", "delete"})
+AHEAD_SECONDS = 0.06
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def portal(request):
+    with tempfile.TemporaryDirectory(prefix="sw-", dir="/tmp") as name:
+        Path(name).chmod(0o711)
+        with installation(Path(name), postgres=request.param == "postgresql") as made:
+            for process in ("worker", "agent", "beat"):  # nobody carries anything out
+                made.kill(process)
+            made.start("driver@2")
+            yield made
+
+
+def asked_together(portal, name, pair):
+    """Return what each of the two was told: an operation's id, or the refusal's name."""
+    moment = time.time() + AHEAD_SECONDS
+    drivers = ("driver", "driver@2")
+    for driver, verb in zip(drivers, pair, strict=True):
+        portal.say(driver, "ask_at", verb, name, moment)
+    answers = []
+    for driver in drivers:
+        try:
+            answers.append(portal.hear(driver))
+        except Refused as refusal:
+            answers.append(str(refusal).partition(":")[0])
+    return answers
+
+
+def test_of_every_two_verbs_one_is_admitted_F22(portal):
+    tried = 0
+    for pair in combinations_with_replacement(KINDS, 2):
+        for state in sorted(LEGAL_FROM[pair[0]] & LEGAL_FROM[pair[1]])[:1]:
+            name = f"v-{tried}"
+            portal("create", name)
+            portal("pretend", name, state)
+            answers = asked_together(portal, name, pair)
+            refused = [answer for answer in answers if answer in ("OperationInProgress", "InvalidState")]
+            rows = portal("live_of", name)
+            live = [kind for kind, status, _code in rows if status == "pending"]
+            preempted = [kind for kind, _status, code in rows if code == "preempted"]
+            assert len(live) == 1, (pair, answers, rows)
+            if pair == ("delete", "delete"):
+                assert answers[0] == answers[1]
+            else:
+                assert len(refused) + len(preempted) == 1, (pair, answers, rows)
+                assert all(kind in PREEMPTS[live[0]] for kind in preempted), (pair, rows)
+            tried += 1
+    assert tried > 15
+    print(f"{tried} pairs")
+
+
+def test_every_pair_that_shares_a_state_is_tried():
+    pairs = list(combinations_with_replacement(KINDS, 2))
+    assert len(pairs) == 36
+    assert sum(bool(LEGAL_FROM[one] & LEGAL_FROM[other]) for one, other in pairs) > 15
