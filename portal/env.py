@@ -46,6 +46,8 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("SLIPWAY_SIGNUP", bool, False, "let anyone make an account"),
     Variable("SLIPWAY_LOG_LEVEL", str, "INFO", "level of the structured logs"),
     Variable("SLIPWAY_SUBNET", str, "", "the NAT network, such as 10.71.8.0/22; default: a free one is picked"),
+    Variable("SLIPWAY_EMAIL_URL", str, "", "smtp+tls://user:password@host:587 for mail; default: none is sent"),
+    Variable("SLIPWAY_EMAIL_FROM", str, "", "whom mail is from; default: slipway@ the portal's host"),
     Variable("DATABASE_URL", str, "", "postgres://...; default: SQLite in the state folder"),
     Variable("REDIS_URL", str, "", "broker and channel layer; default: unix socket in the state folder"),
 )
@@ -134,3 +136,9 @@ def gateway_url() -> str:
     return (
         str(read("SLIPWAY_GATEWAY_URL")).rstrip("/") or f"http://{read('SLIPWAY_HOST')}:{read('SLIPWAY_GATEWAY_PORT')}"
     )
+
+
+def email() -> dict[str, Any]:
+    """Return Django's settings of the mail server; without one, mail goes nowhere."""
+    url = read("SLIPWAY_EMAIL_URL")
+    return dict(environ.Env.email_url_config(url or "dummymail://"))

@@ -10,7 +10,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 
 class Command(BaseCommand):
-    help = "Applies migrations, adds the demo users, the given images and templates. Development only; again: changes nothing."
+    help = "Applies migrations, adds the demo users, the given images and templates. Development only; may be repeated."
     requires_system_checks: list[str] = []  # they load every URL; ./dev lint and the web process run them
 
     def add_arguments(self, parser: CommandParser) -> None:
