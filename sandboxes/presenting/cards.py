@@ -142,7 +142,8 @@ class SandboxCard:
     @property
     def reset(self) -> Button | None:
         """Back to the clean template."""
-        if not self.may_change or self.ended or self.card.status in (Status.CREATING, Status.UNKNOWN):
+        at_rest = self.lease.status != LeaseStatus.RUNNING
+        if not self.may_change or at_rest or self.card.status in (Status.CREATING, Status.UNKNOWN):
             return None
         return _ask(self.vm, "reset", _("Reset"), "reboot")
 
