@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Avg, Count, F, Prefetch, Q, QuerySet, Sum
+from django.db.models import Avg, Count, F, OuterRef, Prefetch, Q, QuerySet, Subquery, Sum
 from django.utils import timezone
 
 from accounts.dimensions import ALLOCATED
@@ -84,12 +84,17 @@ class NodeView:
 
 
 def nodes(now: datetime | None = None) -> list[NodeView]:
-    """Return every node with its machines counted, and its pools: `promised_gib` is what disks may grow to."""
+    """Return every node with its machines counted, and its pools: `promised_gib` is what disks may grow to.
+
+    `node.waiting_since` is from when the oldest operation is that nobody has begun, None when none waits.
+    """
     now = now or timezone.now()
     pools = StoragePool.objects.annotate(
         promised_gib=Sum("volumes__size_gib", default=0), volume_count=Count("volumes")
     ).order_by("name")
-    rows = list(Node.objects.prefetch_related(Prefetch("pools", pools, "shown_pools")))
+    waiting = Operation.objects.filter(node=OuterRef("pk"), status=OperationStatus.PENDING).order_by("created_at")
+    queued = Node.objects.annotate(waiting_since=Subquery(waiting.values("created_at")[:1]))
+    rows = list(queued.prefetch_related(Prefetch("pools", pools, "shown_pools")))
     counted: dict[UUID, dict[str, Any]] = {
         row["node"]: dict(row)
         for row in VirtualMachine.objects.order_by()

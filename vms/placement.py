@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Q, QuerySet, Sum
-from django.utils import timezone
+from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from accounts.refusals import Refusal
@@ -63,7 +63,7 @@ def choose(memory_mib: int, kind: str = NetworkKind.VMS, among: Collection[UUID]
 
 def nodes_ok() -> QuerySet[Node]:
     """Return the nodes that take new machines: not cordoned, not away, with a hypervisor that answers."""
-    oldest = timezone.now() - settings.NODE_AWAY_AFTER
+    oldest = Now() - settings.NODE_AWAY_AFTER  # the clock that it was written by
     return Node.objects.filter(cordoned=False, hypervisor_ok=True, synced_at__gt=oldest)
 
 

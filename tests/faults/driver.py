@@ -53,13 +53,13 @@ class Driver:
         self.hypervisor = open_hypervisor(settings.LIBVIRT_URI)
         self.client: ApiClient | None = None
         self.opened = 0
+        settings.PERSONAL_QUOTA.clear()
 
     def prepare(self) -> None:
         call_command("migrate", verbosity=0)
         settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
         make_world()
         QuotaLimit.objects.all().delete()
-        settings.PERSONAL_QUOTA.clear()
         Node.objects.update(synced_at=None)
 
     def actor(self) -> Actor:

@@ -291,3 +291,12 @@ def test_every_recorded_action_has_a_sentence():
         for path in Path(settings.BASE_DIR, folder).rglob("*.py"):
             recorded |= set(re.findall(r"record\(\s*\w+,\s*\"([a-z]+\.[a-z_]+)\"", path.read_text()))
     assert recorded - SENTENCES.keys() == set()
+
+
+def test_the_nodes_say_since_when_their_oldest_operation_waits(world):
+    page = world.browser("admin")
+    assert "<dt>Waiting</dt><dd>0</dd>" in page.get("/admin-desk/nodes/").content.decode()
+    operation = world.vm(drain=False).operations.get()
+    shown = page.get("/admin-desk/nodes/").content.decode()
+    assert "<dt>Waiting</dt><dd>0</dd>" not in shown
+    assert operation.created_at.isoformat(timespec="seconds")[:16] in shown.partition("<dt>Waiting</dt>")[2]
