@@ -16,6 +16,7 @@ from websockets.sync.client import connect
 
 from tests.live import Api, Live, wait_for
 
+pytestmark = pytest.mark.timeout(600)  # the first test waits until the template is prepared
 MIB = 2**20
 LIVE = ("pending", "running")
 
