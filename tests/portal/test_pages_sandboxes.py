@@ -118,7 +118,14 @@ def test_the_pushed_row_is_the_row_of_the_page(lab):
     pages = lab.world.browser("alice").get(page("list")).content.decode()
     squeeze = lambda html: re.sub(r'\s+|stroke-dasharray="[^"]*"|data-left>[^<]*<', " ", html)  # noqa: E731
     assert squeeze(fragment.html).strip() in squeeze(pages)
-    assert render("sandbox", lab.world.alice, box.vm_id).target == f"sandbox-{box.vm_id}"
+
+
+def test_the_pushed_page_is_whole_without_a_request(lab, settings):
+    settings.DEBUG = True  # Django warns then of a token that cannot be had, and a warning is an error
+    box = lab.sandbox()
+    fragment = render("sandbox", lab.world.alice, box.vm_id)
+    assert fragment.target == f"sandbox-{box.vm_id}"
+    assert "data-run-form" in fragment.html
 
 
 def test_queries_do_not_grow_with_the_list(lab, django_assert_max_num_queries):
