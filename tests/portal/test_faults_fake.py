@@ -11,6 +11,7 @@ from datetime import timedelta
 import pytest
 from django.db.models.functions import Now
 
+from hypervisor import errors
 from hypervisor.specs import DomainState
 from portal.invariants import evaluate
 from tests.portal.lab import SANDBOX_KINDS
@@ -140,3 +141,19 @@ def check_machine(world, vm, kind):
 def test_there_is_a_place_for_every_step():
     """The matrix above is as long as the lists of steps say."""
     assert len(list(places(frozenset(STEPS)))) == sum(3 * len(steps) + 2 for steps in STEPS.values())
+
+
+def test_a_guest_that_finds_no_room_while_it_boots_ends_the_wait_for_it_F8(world, monkeypatch):
+    vm = world.vm(drain=False)
+
+    def writes(uuid, *_args, **_kwargs):
+        world.hypervisor.happen(uuid, DomainState.PAUSED, "io_error")
+        raise errors.AgentUnavailable("paused")
+
+    monkeypatch.setattr(world.hypervisor, "agent", writes)
+    world.drain()
+    operation = vm.operations.get()
+    assert (operation.status, operation.error_code) == ("failed", "pool_full")
+    found = VirtualMachine.objects.get(pk=vm.pk)
+    assert (found.desired_state, found.observed_state, found.observed_reason) == ("paused", "paused", "io_error")
+    assert evaluate(world.hypervisor) == []

@@ -72,15 +72,18 @@ def ensure_agent(ctx: Context) -> None:
 
 
 def agent_answers(ctx: Context) -> bool:
-    """Does the guest agent answer a ping? A domain that stopped meanwhile ends the wait."""
+    """Does the guest agent answer a ping? A domain that stopped meanwhile, or found no room to write, ends the wait."""
     try:
         ctx.hypervisor.agent(ctx.vm.domain_uuid, "guest-ping", timeout_seconds=2)
         return True
     except AgentUnavailable:
-        if ctx.operation.kind == OperationKind.CREATE and ctx.state() in (
-            None,
-            DomainState.STOPPED,
-            DomainState.CRASHED,
+        found = ctx.domain()
+        if found is not None and found.state is DomainState.PAUSED and found.reason == "io_error":
+            ctx.observe()
+            sentence = _("The storage pool or the node is full. An admin has to make room.")
+            raise StepFailed("pool_full", sentence) from None
+        if ctx.operation.kind == OperationKind.CREATE and (
+            found is None or found.state in (DomainState.STOPPED, DomainState.CRASHED)
         ):
             ctx.observe()
             raise StepFailed(
