@@ -17,7 +17,7 @@ import pytest
 
 from tests.live import ROOT, Api, Live, wait_for
 
-pytestmark = pytest.mark.timeout(300)  # a guest boots in one of the fixtures
+pytestmark = pytest.mark.timeout(600)  # fixtures boot a guest and wait until the template is prepared
 LEAVE = b"\x1d"
 Slipway = Callable[..., subprocess.CompletedProcess[str]]
 
