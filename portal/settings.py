@@ -239,7 +239,7 @@ CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_BEAT_SCHEDULE = {
     "ring-due-operations": {"task": "vms.ring_due_operations", "schedule": 5.0},
     "sweep": {"task": "vms.sweep", "schedule": 30.0},
-    "sandboxes": {"task": "sandboxes.sweep", "schedule": 5.0},
+    "sandboxes": {"task": "sandboxes.sweep", "schedule": 5.0, "options": {"expires": 5.0}},
 }
 
 configure_structlog()

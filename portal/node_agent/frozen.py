@@ -65,6 +65,7 @@ def _remove(build: TemplateBuild, hypervisor: Hypervisor) -> list[str]:
     hypervisor.remove_frozen(folder_of(build))
     if failed and build.created_at > now - FAILURES_KEPT:
         return []
+    folder = build.folder
     build.delete()
-    log.info("build_removed", build=str(build.pk))
-    return [f"build {build.folder}"]
+    log.info("build_removed", folder=folder)
+    return [f"build {folder}"]

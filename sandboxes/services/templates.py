@@ -188,6 +188,8 @@ def _make_builder(build: TemplateBuild, place: placement.Place) -> VirtualMachin
 
 
 def prepared_on(template: Template) -> Collection[UUID]:
-    """Return the nodes on which a template has a build of this very recipe, ready, under way or failed."""
-    rows = TemplateBuild.objects.filter(template=template, recipe=template.recipe).exclude(status=BuildStatus.RETIRED)
+    """Return the nodes on which a template has a build of this very recipe, ready or under way."""
+    rows = TemplateBuild.objects.filter(
+        template=template, recipe=template.recipe, status__in=(BuildStatus.READY, BuildStatus.BUILDING)
+    )
     return set(rows.values_list("node_id", flat=True))

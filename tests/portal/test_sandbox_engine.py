@@ -1,6 +1,9 @@
 """Templates, clones, the warm pool, reset: through the services, carried out on the fake hypervisor."""
 
+from datetime import timedelta
+
 import pytest
+from django.utils import timezone
 
 from accounts.refusals import QuotaExceeded
 from hypervisor import errors
@@ -10,7 +13,7 @@ from sandboxes import services, sweeps
 from sandboxes.models import Run, Sandbox, Template, TemplateBuild
 from tests.portal.lab import make_lab, stub_gateway
 from vms import quotas
-from vms.models import Operation, VirtualMachine
+from vms.models import Node, Operation, VirtualMachine
 from vms.states import Role
 
 
@@ -203,3 +206,49 @@ def test_operations_of_before_a_claim_are_nobody_elses_business(lab):
     kinds = [row["kind"] for row in lab.world.api("alice").call("GET", f"vms/{box.vm_id}/operations").json()["items"]]
     assert kinds == ["claim"]
     assert Operation.objects.filter(vm=box.vm_id).count() == 2
+
+
+def test_a_wanted_template_is_prepared_by_itself_and_tried_again_after_an_hour(lab):
+    Template.objects.update(pool_size=1)
+    lab.world.hypervisor.fail_next("freeze", errors.NoSpace("full"))
+    assert sweeps.tend_builds() == 1
+    lab.world.drain()
+    assert TemplateBuild.objects.get().status == "failed"
+    assert sweeps.tend_builds() == 0
+    TemplateBuild.objects.update(created_at=timezone.now() - timedelta(hours=2))
+    assert sweeps.tend_builds() == 1
+    lab.world.drain()
+    assert TemplateBuild.objects.filter(status="ready").count() == 1
+
+
+def test_a_node_without_memory_keeps_no_spares(lab):
+    lab.prepared()
+    lab.spares(2)
+    Node.objects.update(memory_free_mib=100)
+    sweeps.tend_pools()
+    lab.world.drain()
+    assert not VirtualMachine.objects.exists()
+    Node.objects.update(memory_free_mib=2**19)
+    assert sweeps.tend_pools() == (2, 0)
+
+
+def test_builds_that_nothing_lies_on_go_and_those_without_files_say_so(lab):
+    from portal.node_agent import frozen
+
+    build = lab.prepared()
+    box = lab.sandbox()
+    services.request_retire(lab.world.actor("admin"), "micro")
+    frozen.tend(lab.world.node, lab.world.hypervisor)
+    assert TemplateBuild.objects.get().status == "retired"
+    services.request_delete(lab.world.actor("alice"), box.vm_id)
+    lab.world.drain()
+    assert frozen.tend(lab.world.node, lab.world.hypervisor) == [f"build {build.folder}"]
+    assert lab.world.hypervisor.frozen(frozen.folder_of(build)) is None
+    other = services.request_template(
+        lab.world.actor("admin"), services.NewTemplate(name="other", image="micro", flavor="nano")
+    )
+    lost = lab.prepared(other)
+    lab.world.hypervisor.remove_frozen(frozen.folder_of(lost))
+    frozen.tend(lab.world.node, lab.world.hypervisor)
+    lost.refresh_from_db()
+    assert (lost.status, lost.reason) == ("failed", "files_missing")
