@@ -20,6 +20,7 @@ from . import monitor, ram_holders
 from .domains import differences
 from .freezing import STATE_TIMEOUT_SECONDS, FreezeVerbs
 from .link import verb
+from .retrying import insist
 
 
 class CloneVerbs(FreezeVerbs):
@@ -46,7 +47,7 @@ class CloneVerbs(FreezeVerbs):
             self._destroy(before)
         with self._ram(files, share_ram) as ram:
             # Not validated, which takes 15 ms each time: the definition is, before anything of it runs.
-            domain = self._conn.createXML(build_clone(spec, ram), libvirt.VIR_DOMAIN_START_PAUSED)
+            domain = insist(lambda: self._conn.createXML(build_clone(spec, ram), libvirt.VIR_DOMAIN_START_PAUSED))
             try:
                 self._load(domain, spec, files)
                 self._define_as(spec)

@@ -16,6 +16,7 @@ from hypervisor.specs import DomainFacts, DomainSpec, DomainState, HostFacts, Ow
 from .bounded import Bounded, TooSlow
 from .host import host_facts
 from .link import Linked, verb
+from .retrying import insist
 from .stats import facts_from_stats
 from .tags import TagCache, read_tag
 from .translate import domain_state
@@ -167,7 +168,7 @@ class DomainVerbs(Linked):
             domain.destroyFlags(0)
         elif domain.isActive():
             raise WrongState(f"the domain is {state}")
-        domain.create()
+        insist(domain.create)
 
     @verb
     def shutdown(self, uuid: UUID) -> None:

@@ -37,6 +37,9 @@ _BY_CODE: dict[int, type[errors.HypervisorError]] = {
 
 _NO_SPACE_WORDS = ("No space left on device", "Cannot allocate memory", "cannot set up guest memory")
 
+# ebtables answers so when somebody else changed the packet filter meanwhile; nothing is left of the attempt.
+_FILTER_RACE = "Failed to apply firewall rules"
+
 _REASONS: dict[tuple[int, int], str] = {
     (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER): "user",
     (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR): "io_error",
@@ -72,10 +75,17 @@ def translate(error: libvirt.libvirtError) -> errors.HypervisorError:
         return errors.NoSpace(text)
     if error.get_error_domain() == libvirt.VIR_FROM_RPC:  # the socket, not what was asked for
         return errors.Unavailable(text)
+    if met_another_filter_change(error):
+        return errors.Unavailable(text)
     known = _BY_CODE.get(error.get_error_code())
     if known is None and "No such file or directory" in text:
         return errors.FileMissing(text)
     return (known or errors.HypervisorError)(text)
+
+
+def met_another_filter_change(error: libvirt.libvirtError) -> bool:
+    """Whether libvirt gave up because its filter's rules and another change met: to try again is right."""
+    return _FILTER_RACE in str(error)
 
 
 def domain_state(state: int, reason: int, *, saved: bool) -> tuple[DomainState, str]:

@@ -67,6 +67,7 @@ def named_clone(micro: Nursery, number: int) -> tuple[DomainSpec, dict[str, str]
     return spec, said
 
 
+@pytest.mark.timeout(900)  # at its own pace, also where others keep both cores busy
 def test_twenty_clones_have_nothing_in_common(micro: Nursery) -> None:
     wait_for(lambda: time.time() - micro.frozen.frozen_at.timestamp() > 2 * CLOCK_SECONDS)
     with ThreadPoolExecutor(4) as threads:
@@ -120,6 +121,7 @@ def test_a_guest_without_the_listener_is_named_by_its_agent(micro: Nursery) -> N
     micro.remove(spec.uuid)
 
 
+@pytest.mark.timeout(600)  # it boots
 def test_a_saved_clone_needs_its_template_for_its_disk_alone(micro: Nursery) -> None:
     spec, before = named_clone(micro, 2)
     run(micro, spec.uuid, "echo kept > /run/only-in-memory; echo kept > /var/on-disk; sync")

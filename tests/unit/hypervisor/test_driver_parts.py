@@ -10,6 +10,7 @@ import pytest
 
 from hypervisor import errors
 from hypervisor.libvirt_driver.bounded import Bounded, TooSlow
+from hypervisor.libvirt_driver.retrying import TRIES, insist
 from hypervisor.libvirt_driver.stats import facts_from_stats
 from hypervisor.libvirt_driver.tags import TagCache
 from hypervisor.libvirt_driver.translate import domain_state, translate
@@ -17,6 +18,12 @@ from hypervisor.libvirt_events import _Inbox
 from hypervisor.specs import DomainEvent, DomainState, OwnerTag
 
 DOMAIN = UUID(int=5)
+
+
+FILTER_RACE = (
+    "internal error: Failed to apply firewall rules /usr/sbin/ebtables --concurrent -A libvirt-J-vnet1 -j ACCEPT: "
+    "ebtables v1.8.9 (nf_tables):  RULE_DELETE failed (No such file or directory): rule in chain libvirt-J-vnet1"
+)
 
 
 def failure(code: int, text: str = "", *, number: int = 0, domain: int = libvirt.VIR_FROM_QEMU) -> libvirt.libvirtError:
@@ -37,6 +44,7 @@ def failure(code: int, text: str = "", *, number: int = 0, domain: int = libvirt
         (failure(libvirt.VIR_ERR_SYSTEM_ERROR, number=28), errors.NoSpace),
         (failure(libvirt.VIR_ERR_INTERNAL_ERROR, "cannot set up guest memory"), errors.NoSpace),
         (failure(libvirt.VIR_ERR_INTERNAL_ERROR, "something else"), errors.HypervisorError),
+        (failure(libvirt.VIR_ERR_INTERNAL_ERROR, FILTER_RACE), errors.Unavailable),
     ],
 )
 def test_libvirts_errors_in_our_words(
@@ -173,3 +181,32 @@ def test_a_tag_that_changed_while_it_was_read_is_not_remembered() -> None:
 
     cache.tag(DOMAIN, "name", read)
     assert cache.tag(DOMAIN, "name", read) == OwnerTag("new", DOMAIN)
+
+
+@pytest.mark.parametrize(("failures", "succeeds"), [(0, True), (TRIES - 1, True), (TRIES, False)])
+def test_a_start_that_met_another_change_of_the_filter_is_made_again(failures: int, succeeds: bool) -> None:
+    outcomes: list[Exception] = [libvirt.libvirtError(FILTER_RACE) for _ in range(failures)]
+
+    def start() -> str:
+        if outcomes:
+            raise outcomes.pop()
+        return "started"
+
+    if succeeds:
+        assert insist(start) == "started"
+    else:
+        with pytest.raises(libvirt.libvirtError):
+            insist(start)
+    assert not outcomes
+
+
+def test_another_failure_is_not_tried_again() -> None:
+    tries = []
+
+    def start() -> None:
+        tries.append(1)
+        raise libvirt.libvirtError("something else")
+
+    with pytest.raises(libvirt.libvirtError):
+        insist(start)
+    assert tries == [1]
