@@ -10,6 +10,7 @@ const NBSP = "\u00a0";
 const NEAR_THE_END_PX = 40;
 
 let source = null; // what brings the shown run's output
+let timer = 0; // what counts its seconds
 
 function decoder() {
   const text = new TextDecoder("utf-8", { fatal: false });
@@ -59,6 +60,7 @@ function write(terminal, stream, text) {
 /** Show a run in the box: its command, its output, how long it takes, and the button that stops it. */
 function show(box, { run, title, stop }) {
   source?.close();
+  clearInterval(timer);
   const terminal = $(".sw-term", box);
   const meta = $("[data-meta]", box);
   const button = $("[data-stop-run]", box);
@@ -81,7 +83,7 @@ function show(box, { run, title, stop }) {
   button.hidden = !stop;
   if (stop) button.setAttribute("formaction", stop);
   tick();
-  const timer = setInterval(tick, 1000);
+  timer = setInterval(tick, 1000);
   source = follow(
     run,
     (stream, text) => {

@@ -109,6 +109,18 @@ def test_a_command_is_stopped(page):
     expect(outcome(page)).to_contain_text("stopped after")
 
 
+def test_the_next_command_takes_the_place_of_one_that_runs(page):
+    run(page, "sleep 3; echo too-late")
+    expect(outcome(page)).to_contain_text("running")
+    run(page, "echo instead")
+    expect(output(page)).to_contain_text("instead")
+    expect(outcome(page)).to_contain_text("exit code 0")
+    # the first one's seconds are not counted any more
+    expect(page.locator("#runs li").nth(1)).to_contain_text("exit code 0")
+    expect(outcome(page)).to_contain_text("exit code 0")
+    expect(output(page)).not_to_contain_text("too-late")
+
+
 def test_a_run_has_a_page_of_its_own(page, name):
     page.locator("#runs").get_by_role("link", name="to-stdout").click()
     expect(page.get_by_role("heading", level=1)).to_have_text(f"Run in {name}")
