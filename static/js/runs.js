@@ -9,8 +9,10 @@ const SHOWN_CHARACTERS = 400_000; // of the newest output; all that is kept is b
 const NBSP = "\u00a0";
 const NEAR_THE_END_PX = 40;
 
-let source = null; // what brings the shown run's output
-let timer = 0; // what counts its seconds
+const FOLLOWED_AT_MOST = 3; // a browser has few connections to a server; the history hears of the others' ends later
+
+const followed = []; // what brings output: of the run that is shown, the last, and of those before it
+let timer = 0; // what counts the shown one's seconds
 
 function decoder() {
   const text = new TextDecoder("utf-8", { fatal: false });
@@ -59,7 +61,7 @@ function write(terminal, stream, text) {
 
 /** Show a run in the box: its command, its output, how long it takes, and the button that stops it. */
 function show(box, { run, title, stop }) {
-  source?.close();
+  while (followed.length >= FOLLOWED_AT_MOST) followed.shift().close();
   clearInterval(timer);
   const terminal = $(".sw-term", box);
   const meta = $("[data-meta]", box);
@@ -84,13 +86,18 @@ function show(box, { run, title, stop }) {
   if (stop) button.setAttribute("formaction", stop);
   tick();
   timer = setInterval(tick, 1000);
-  source = follow(
+  const source = follow(
     run,
     (stream, text) => {
+      if (followed.at(-1) !== source) return;
       away = false;
       write(terminal, stream, text);
     },
     (end) => {
+      if (followed.at(-1) !== source) {
+        followed.splice(followed.indexOf(source), 1);
+        return rereadSoon();
+      }
       clearInterval(timer);
       button.hidden = true;
       const over = whole && end.status !== "unreachable";
@@ -100,6 +107,7 @@ function show(box, { run, title, stop }) {
       rereadSoon();
     },
   );
+  followed.push(source);
   source.addEventListener("error", () => {
     away = true;
   });
