@@ -64,7 +64,7 @@ def outcome(page):
 def test_a_template_is_ready(page, api):
     def ready():
         [micro] = [one for one in api("alice").call("GET", "templates")["items"] if one["name"] == "micro"]
-        return any(build["status"] == "ready" for build in micro["builds"])
+        return any(build["fits"] for build in micro["builds"])
 
     wait_for(ready, BOOT_MS / 1000, "the template micro is not prepared")
     page.goto("/sandboxes/")
