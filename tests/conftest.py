@@ -18,7 +18,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE not in item.path.parents:  # cli/tests mark their own
             continue
-        item.add_marker(layer_of(item.path))
+        layer = layer_of(item.path)
+        if layer == "faults" and item.get_closest_marker("nightly"):
+            continue  # `-m faults` is for an hour, not for a night
+        item.add_marker(layer)
 
 
 @pytest.hookimpl(trylast=True)
