@@ -34,6 +34,7 @@ PROBES: dict[str, str | Promise] = {
     "frames": gettext_lazy("Send forged frames"),
     "router": gettext_lazy("Find an IPv6 router"),
 }
+BY_FRAMES = ("neighbour_arp", "neighbour_ping", "forged_mac", "forged_ip", "router")
 RESULTS = {"blocked": "ok", "open": "no", "untested": "wait"}
 
 
@@ -100,6 +101,8 @@ class Report:
 def report(run: Run, output: str, network: str) -> Report:
     """Read what a finished check of a sandbox on such a network printed."""
     probes = tuple(probe for line in output.splitlines() if (probe := _probe(line, network)))
+    if probes:
+        probes += _unsaid(output)
     problem = ""
     if run.status != RunStatus.EXITED:
         problem = run.error_detail or str(RunStatus(run.status).label)
@@ -108,6 +111,17 @@ def report(run: Run, output: str, network: str) -> Report:
     elif not probes:
         problem = _("The check said nothing.")
     return Report(run, probes, problem)
+
+
+def _unsaid(output: str) -> tuple[Probe, ...]:
+    """Return what a check should have tried and did not speak of: one that was cut short must not look good."""
+    said = {line.partition(" ")[0] for line in output.splitlines()}
+    if "card" in said:
+        return ()
+    expected = [name for name in PROBES if name not in ("card", "frames")]
+    if "frames" in said:
+        expected = [name for name in expected if name not in BY_FRAMES]
+    return tuple(Probe(PROBES[name], "wait", _("not tried")) for name in expected if name not in said)
 
 
 def _probe(line: str, network: str) -> Probe | None:

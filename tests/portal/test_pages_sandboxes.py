@@ -332,7 +332,7 @@ def test_a_check_runs_the_probe_and_the_report_says_what_it_could_not_do(lab, mo
     monkeypatch.setattr(gateway_runs, "output", output)
     for _ in range(2):
         seen = words(alice.get(page("isolation", box.vm_id)))
-        assert "2 of 4 held" in seen
+        assert "2 of 9 held" in seen
         assert "Connect to this host no answer" in seen
         assert "Ping a neighbour answered" in seen
         assert "Send with another MAC could not be tried: no socket" in seen

@@ -1,0 +1,32 @@
+"""What a process of QEMU costs, as the kernel counts it."""
+
+import os
+from pathlib import Path
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def pid_of(domain_uuid: str) -> int:
+    """Return the process of the QEMU that runs this domain."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"qemu-system" in words.partition(b"\0")[0] and domain_uuid.encode() in words:
+            return int(folder.name)
+    raise LookupError(domain_uuid)
+
+
+def pss_mib(pid: int) -> float:
+    """Return its share of memory: pages of its own, and of those that it shares its part."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    raise LookupError(pid)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the seconds of processor that it has taken so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS

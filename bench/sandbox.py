@@ -1,0 +1,319 @@
+"""Sandboxes against what they replace and against the least that a script could do, side by side in one run.
+
+    ./dev bench sandbox [--image debian-12] [--rounds 20] [--many 40]
+
+Runs against the portal of `./dev up -d`, with templates of its own that it makes and retires: one with a warm pool, one
+without. Rounds take turns, so that what else the machine does falls on all alike. Cold boots are plain libvirt domains
+of the same image and size, up to the guest agent's first answer (the fewer of them, the longer they take).
+"""
+
+import argparse
+import secrets
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import libvirt
+
+from tests.live import Api, Live, wait_for
+
+from ._bare import Bare
+from ._bare_clone import BareCloner, BareQemu, Clone, Wire
+from ._live import running_portal
+from ._processes import cpu_seconds, pid_of, pss_mib
+from ._table import percentile, show, verdict
+
+PROJECT = "harbor"
+SETTLE_SECONDS = 10
+Times = defaultdict[str, list[float]]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--image", default="debian-12")
+    parser.add_argument("--flavor", default="small")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--boots", type=int, default=3)
+    parser.add_argument("--at-once", type=int, default=8)
+    parser.add_argument("--many", type=int, default=40)
+    asked = parser.parse_args()
+    live = running_portal()
+    libvirt.registerErrorHandler(lambda _context, _error: None, None)
+    connection = libvirt.open("qemu:///system")
+    with live.api("alice") as alice, live.api("admin") as admin:
+        unlimited(alice, admin)
+        with Bench(live, alice, admin, connection, (asked.image, asked.flavor)) as bench:
+            return bench.run(asked.rounds, asked.boots, asked.at_once, asked.many)
+
+
+def unlimited(alice: Api, admin: Api) -> None:
+    """Lift the quota of the project that it all happens in: many sandboxes at once are what is measured."""
+    [project] = [p for p in alice.call("GET", "me")["projects"] if p["name"] == PROJECT]
+    quota = admin.call("GET", f"projects/{project['id']}/quota")
+    admin.call("PUT", f"projects/{project['id']}/quota", {"limits": dict.fromkeys(quota["limits"])})
+
+
+class Bench:
+    def __init__(
+        self, live: Live, api: Api, admin: Api, connection: libvirt.virConnect, recipe: tuple[str, str]
+    ) -> None:
+        self.live, self.api, self.admin, self.connection = live, api, admin, connection
+        self.image, self.flavor = recipe
+        self.times = Times(list)
+
+    def __enter__(self) -> "Bench":
+        mark = secrets.token_hex(3)
+        self.fresh = self._template(f"bench-{mark}", 0)
+        self.warm = self._template(f"bench-{mark}-warm", 1)
+        first = self.sandbox(self.fresh)
+        model = self.connection.lookupByUUIDString(first["vm"]["domain_uuid"])
+        text = model.XMLDesc(libvirt.VIR_DOMAIN_XML_SECURE | libvirt.VIR_DOMAIN_XML_MIGRATABLE)
+        facts = self._shell(
+            "import ipaddress, json; from sandboxes.models import Sandbox; from vms.models import Nic;"
+            f"s = Sandbox.objects.select_related('build').get(vm='{first['id']}');"
+            f"n = Nic.objects.select_related('network').get(vm='{first['id']}').network;"
+            "net = ipaddress.ip_network(n.subnet);"
+            "print(json.dumps([s.build.folder, str(net[1]), net.prefixlen, int(net[-2])]))"
+        )
+        folder, gateway, prefix, last = facts
+        self.cloner = BareCloner(self.connection, text, self.live.data / folder, Wire(gateway, prefix, last))
+        self.model = first["id"]  # stays: the script's clones have its seed
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.cloner.close()
+        self.delete(self.model)
+        for template in (self.fresh, self.warm):
+            self.admin.http.delete(f"templates/{template['id']}")
+
+    # --- the rounds ---------------------------------------------------------------------------------------------
+    def run(self, rounds: int, boots: int, at_once: int, many: int) -> int:
+        booted_pss = self.cold(boots)
+        for number in range(1, rounds + 1):
+            for part in (self.bare_clone, self.clone_and_run, self.warm_claim, self.reset):
+                part()
+            print(f"round {number}: {self.last()}", file=sys.stderr)
+        together = self.together(at_once)
+        crowd = self.crowd(many)
+        return self.report(booted_pss, together, crowd, at_once, many)
+
+    def cold(self, boots: int) -> float:
+        """Boot the same image as plain domains; return the PSS of the last one, idle, in MiB."""
+        vm = self.api.create(f"bench-{secrets.token_hex(3)}", self.image, self.flavor, project=PROJECT, seconds=600)
+        domain = self.connection.lookupByUUIDString(vm["domain_uuid"])
+        text = str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+        time.sleep(SETTLE_SECONDS)
+        pss = pss_mib(pid_of(vm["domain_uuid"]))
+        self.api.delete(vm["id"])
+        with Bare(self.connection, text) as bare:
+            for _boot in range(boots):
+                machine, times = bare.create()
+                bare.remove(machine)
+                self.times["cold boot to agent"].append(sum(times.values()))
+        return pss
+
+    def bare_clone(self) -> None:
+        """The script: clone, first reply, identity, and the claim of a clone that waits; then QEMU alone."""
+        clone = self.cloner.clone()
+        try:
+            self.cloner.wake(clone)
+            self.times["bare: clone to acknowledged"].append(sum(clone.times.values()))
+            for name, seconds in clone.times.items():
+                self.times[f"phase {name}"].append(seconds)
+            self.times["bare: QEMU to first reply"].append(BareQemu(clone, self.cloner.frozen).first_reply())
+            clone.domain.suspend()
+            clone.times.clear()
+            self.cloner.wake(clone)
+            self.cloner.run(clone, "echo ready")
+            self.times["bare: claim to first output"].append(sum(clone.times.values()))
+        finally:
+            self.cloner.remove(clone)
+        again = self.cloner.clone()
+        try:
+            self.times["libvirt: clone to first reply"].append(sum(again.times.values()) + self._reply(again))
+        finally:
+            self.cloner.remove(again)
+
+    def _reply(self, clone: Clone) -> float:
+        from ._bare_clone import first_word
+
+        began = time.monotonic()
+        clone.domain.resume()
+        first_word(clone.socket_of("identity"))
+        return time.monotonic() - began
+
+    def clone_and_run(self) -> None:
+        """POST with an empty pool: to its acknowledged identity, and to the first output of a command."""
+        began = time.monotonic()
+        sandbox, named, output = self._post_and_run(self.fresh)
+        self.times["Slipway: clone to acknowledged"].append(named - began)
+        self.times["Slipway: clone to first output"].append(output - began)
+        self.delete(sandbox["id"])
+
+    def warm_claim(self) -> None:
+        """POST with a clone that waits: to the first output of a command."""
+        self._await_spare()
+        began = time.monotonic()
+        sandbox, _named, output = self._post_and_run(self.warm)
+        assert sandbox["claimed"], "no clone was waiting"
+        self.times["Slipway: claim to first output"].append(output - began)
+        self.delete(sandbox["id"])
+
+    def reset(self) -> None:
+        """Reset with a clone that waits, from the click to the first output of a command."""
+        self._await_spare()
+        sandbox = self.sandbox(self.warm)
+        self._await_spare()
+        began = time.monotonic()
+        self.api.call("POST", f"sandboxes/{sandbox['id']}/reset", status=202)
+        self._first_output(sandbox["id"])
+        self.times["Slipway: reset to first output"].append(time.monotonic() - began)
+        wait_for(lambda: self._get(sandbox["id"])["operation"] is None, 60, "the reset has not ended")
+        self.delete(sandbox["id"])
+
+    def together(self, count: int) -> float:
+        """Make `count` at once; return the wall time until all are acknowledged."""
+        began = time.monotonic()
+        with ThreadPoolExecutor(count) as threads:
+            made = list(threads.map(lambda _number: self.sandbox(self.fresh), range(count)))
+        wall = time.monotonic() - began
+        for sandbox in made:
+            self.delete(sandbox["id"])
+        return wall
+
+    def crowd(self, count: int) -> dict[str, float]:
+        """Make many, let them idle, and return what one costs."""
+        made = [self.sandbox(self.fresh) for _number in range(count)]
+        time.sleep(SETTLE_SECONDS)
+        pids = [pid_of(sandbox["vm"]["domain_uuid"]) for sandbox in made]
+        before, since = sum(map(cpu_seconds, pids)), time.monotonic()
+        time.sleep(2 * SETTLE_SECONDS)
+        busy = (sum(map(cpu_seconds, pids)) - before) / (time.monotonic() - since)
+        disks = [self._files(sandbox) for sandbox in made]
+        found = {"pss": statistics.median(map(pss_mib, pids)), "core": busy, "disk": statistics.median(disks) / 2**20}
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda sandbox: self.delete(sandbox["id"]), made))
+        return found
+
+    # --- what is asked of the portal -------------------------------------------------------------------------------
+    def sandbox(self, template: dict[str, Any]) -> dict[str, Any]:
+        """Make one and wait until it has acknowledged its identity."""
+        body = {"template": template["id"], "project": PROJECT, "lease_minutes": 60}
+        answer = self.api.call("POST", "sandboxes", body, status=202)
+        operation = self.api.finished(answer["operation"])
+        assert operation["status"] == "succeeded", operation
+        return self._get(answer["sandbox"]["id"])
+
+    def delete(self, vm_id: str) -> None:
+        answer = self.api.http.delete(f"sandboxes/{vm_id}")
+        assert answer.status_code in (202, 404), answer.text
+        wait_for(lambda: self.api.http.get(f"sandboxes/{vm_id}").status_code == 404, 60, "it is still there")
+
+    def _post_and_run(self, template: dict[str, Any]) -> tuple[dict[str, Any], float, float]:
+        body = {"template": template["id"], "project": PROJECT, "lease_minutes": 60}
+        answer = self.api.call("POST", "sandboxes", body, status=202)
+        vm_id = answer["sandbox"]["id"]
+        with ThreadPoolExecutor(1) as threads:
+            named = threads.submit(self._when_named, answer["operation"]["id"])
+            self._first_output(vm_id)
+            output = time.monotonic()
+            return self._get(vm_id), named.result(), output
+
+    def _first_output(self, vm_id: str) -> None:
+        """Run a command and return when the first byte of its output has come."""
+        run = self.api.call("POST", f"sandboxes/{vm_id}/runs", {"command": "echo ready"}, status=201)
+        with self.api.http.stream("GET", f"runs/{run['id']}/events") as events:
+            for line in events.iter_lines():
+                if "cmVhZHk" in line or "ready" in line:
+                    return
+        raise AssertionError(self.api.call("GET", f"runs/{run['id']}"))
+
+    def _when_named(self, operation_id: str) -> float:
+        with self.live.api("alice") as other:
+            until = time.monotonic() + 120
+            while other.call("GET", f"operations/{operation_id}")["status"] not in ("succeeded", "failed"):
+                assert time.monotonic() < until
+                time.sleep(0.01)
+        return time.monotonic()
+
+    def _get(self, vm_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.api.call("GET", f"sandboxes/{vm_id}")
+        return found
+
+    def _template(self, name: str, pool_size: int) -> dict[str, Any]:
+        body = {"name": name, "image": self.image, "flavor": self.flavor, "pool_size": pool_size}
+        made: dict[str, Any] = self.admin.call("POST", "templates", body, status=201)
+        answer = self.admin.call("POST", f"templates/{made['id']}/prepare", status=202)
+        for operation in answer["operations"]:
+            ended = self.admin.finished(operation, 900)
+            assert ended["status"] == "succeeded", ended
+        return made
+
+    def _await_spare(self) -> None:
+        script = (
+            "import json; from sandboxes.models import Sandbox;"
+            f"rows = Sandbox.objects.filter(template='{self.warm['id']}', vm__role='spare');"
+            "rows = rows.filter(vm__observed_state='paused');"
+            "rows = rows.exclude(vm__operations__status__in=['pending', 'running']);"
+            "print(json.dumps(rows.exists()))"
+        )
+        wait_for(lambda: self._shell(script), 120, "no clone waits")
+
+    def _files(self, sandbox: dict[str, Any]) -> int:
+        domain = self.connection.lookupByUUIDString(sandbox["vm"]["domain_uuid"])
+        with_own = [source for source in _sources(domain.XMLDesc(0)) if self.live.data / "pool" in source.parents]
+        return sum(source.stat().st_blocks * 512 for source in with_own)
+
+    def _shell(self, script: str) -> Any:
+        import json
+
+        return json.loads(self.live.manage("shell", "--no-imports", "-c", script).stdout.splitlines()[-1])
+
+    # --- what came of it -------------------------------------------------------------------------------------------
+    def last(self) -> str:
+        return ", ".join(f"{name} {times[-1]:.2f}" for name, times in self.times.items() if name.startswith("Slip"))
+
+    def report(self, booted: float, together: float, crowd: dict[str, float], at_once: int, many: int) -> int:
+        rows = [
+            [name, len(times), *(f"{1000 * value:.0f}" for value in (statistics.median(times), percentile(times, 95)))]
+            for name, times in self.times.items()
+        ]
+        show(f"Sandboxes of {self.image}, {self.flavor}", ["from ... to", "times", "p50 ms", "p95 ms"], rows)
+        middle = {name: statistics.median(times) for name, times in self.times.items()}
+        cold, own, bare = middle["cold boot to agent"], middle["Slipway: clone to acknowledged"], middle
+        claim, output = middle["Slipway: claim to first output"], middle["Slipway: clone to first output"]
+        print()
+        good = verdict(
+            "cold boot : clone to the guest's first reply", cold / bare["libvirt: clone to first reply"], 50, False
+        )
+        good &= verdict("cold boot : POST to a run's answer", cold / output, 25, False)
+        good &= verdict("cold boot : warm claim to a run's output", cold / claim, 50, False)
+        good &= verdict("warm claim : the script's", claim / bare["bare: claim to first output"], 1.25)
+        good &= verdict("POST to identity acknowledged : the script's", own / bare["bare: clone to acknowledged"], 1.25)
+        good &= verdict(
+            "through libvirt : QEMU alone",
+            bare["libvirt: clone to first reply"] / bare["bare: QEMU to first reply"],
+            1.5,
+        )
+        good &= verdict(f"PSS of an idle clone ({crowd['pss']:.0f} MiB) : of a booted one", crowd["pss"] / booted, 0.15)
+        good &= verdict(f"{at_once} at once ({together:.2f} s) : {at_once} x one", together / (at_once * own), 1.0)
+        good &= verdict("reset to a run's output : clone", middle["Slipway: reset to first output"] / output, 1.0)
+        good &= verdict("MB of storage of an idle clone", crowd["disk"] * 1.048576, 10)
+        good &= verdict(f"cores that {many} idle sandboxes take", crowd["core"], 0.25)
+        return 0 if good else 1
+
+
+def _sources(xml: str) -> Iterator[Path]:
+    from lxml import etree
+
+    for source in etree.fromstring(xml.encode()).iterfind("devices/disk/source"):
+        yield Path(source.get("file", ""))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

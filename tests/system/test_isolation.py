@@ -1,0 +1,148 @@
+"""The walls of a sandbox, from inside two real ones and from the wire between them (A16, A17)."""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import libvirt
+import pytest
+from lxml import etree
+
+from tests.ears import Ears
+from tests.live import Api, Live, wait_for
+
+pytestmark = pytest.mark.timeout(600)  # the first test waits for the template of a fresh portal
+
+PROBE = "/usr/sbin/slipway-probe"
+OURS = bytes.fromhex("525400")
+MANY_PORTS = "1-4100,5432,5900-5999,6379,8000-8200,16509,16514,49152"
+
+
+WAYS = ["host_tcp", "neighbour_tcp", "neighbour_ping", "neighbour_arp", "metadata", "private"]
+WAYS += ["forged_mac", "forged_ip", "router"]
+
+
+def found_open(said: str) -> list[str]:
+    """Return the ways that were found open, or not tried; the bridge's name server may answer."""
+    results = dict(line.split(" ", 1) for line in said.splitlines())
+    if results.get("card", "").startswith("blocked"):
+        return []
+    if results.get("host_tcp") == "open 53":
+        results["host_tcp"] = "blocked"
+    return [f"{way}: {results.get(way)}" for way in WAYS if results.get(way) != "blocked"]
+
+
+@contextmanager
+def sandboxes(api: Api, count: int, **asked: Any) -> Iterator[list[dict[str, Any]]]:
+    """Make some of the template `micro`; they are deleted at the end."""
+    made: list[dict[str, Any]] = []
+    try:
+        for _number in range(count):
+            answer = api.call("POST", "sandboxes", {"template": "micro", "project": "harbor", **asked}, status=202)
+            made.append(answer["sandbox"])
+            operation = api.finished(answer["operation"])
+            assert operation["status"] == "succeeded", operation
+        yield [api.call("GET", f"sandboxes/{one['id']}") for one in made]
+    finally:
+        for one in made:
+            api.http.delete(f"sandboxes/{one['id']}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def template(alice: Api) -> None:
+    def ready() -> bool:
+        builds = alice.call("GET", "templates/micro")["builds"]
+        return any(build["status"] == "ready" for build in builds)
+
+    wait_for(ready, 300, "the template micro is not ready")
+
+
+@pytest.fixture(scope="module")
+def pair(alice: Api) -> Iterator[list[dict[str, Any]]]:
+    with sandboxes(alice, 2, network="nat") as made:
+        yield made
+
+
+def run(api: Api, sandbox: dict[str, Any], *argv: str, seconds: float = 180) -> str:
+    """Run a command as root; return what it said."""
+    body = {"argv": ["sudo", "-n", *argv], "timeout_seconds": int(seconds)}
+    begun = api.call("POST", f"sandboxes/{sandbox['id']}/runs", body, status=201)
+
+    def ended() -> Any:
+        found = api.call("GET", f"runs/{begun['id']}")
+        return found if found["status"] not in ("pending", "running") else None
+
+    found = wait_for(ended, seconds, "the command has not ended")
+    said = api.http.get(f"runs/{begun['id']}/output", params={"stream": "stdout"}).text
+    assert found["exit_code"] == 0, (found, said)
+    return said
+
+
+def card_of(host: libvirt.virConnect, sandbox: dict[str, Any]) -> tuple[str, str]:
+    """Return the host's end of a sandbox's card, and its MAC."""
+    root = etree.fromstring(host.lookupByUUIDString(sandbox["vm"]["domain_uuid"]).XMLDesc(0).encode())
+    [card] = root.findall("devices/interface")
+    tap, mac = card.find("target"), card.find("mac")
+    assert tap is not None
+    assert mac is not None
+    return str(tap.get("dev")), str(mac.get("address"))
+
+
+def network_of(live: Live, sandbox: dict[str, Any]) -> str:
+    """Return the address of the bridge that a sandbox is on."""
+    script = (
+        "from vms.models import Nic;"
+        f"print(Nic.objects.select_related('network').get(vm='{sandbox['id']}').network.gateway)"
+    )
+    return live.manage("shell", "--no-imports", "-c", script).stdout.splitlines()[-1]
+
+
+def test_nothing_gets_out_of_a_sandbox_but_to_the_outside_A16_A17(live: Live, alice: Api, pair) -> None:
+    attacker, neighbour = pair
+    said = run(alice, attacker, PROBE, network_of(live, attacker), neighbour["ip_addresses"][0])
+    assert found_open(said) == [], said
+
+
+def test_of_thousands_of_ports_of_the_host_only_its_name_server_answers_A17(live: Live, alice: Api, pair) -> None:
+    attacker, neighbour = pair
+    said = run(
+        alice, attacker, PROBE, network_of(live, attacker), neighbour["ip_addresses"][0], MANY_PORTS, seconds=300
+    )
+    assert found_open(said) == [], said
+
+
+def test_what_is_shouted_reaches_no_neighbour_A16(live: Live, alice: Api, host, pair) -> None:
+    attacker, neighbour = pair
+    tap, mac = card_of(host, neighbour)
+    _own_tap, own_mac = card_of(host, attacker)
+    arguments = ("shout", network_of(live, attacker), neighbour["ip_addresses"][0], mac)
+    with Ears(tap, towards_the_guest=True) as ears:
+        said = run(alice, attacker, PROBE, *arguments)
+        heard = [frame for frame in ears.heard() if frame[6:12] != bytes.fromhex(mac.replace(":", ""))]
+    assert said.count(" sent") == 10, said
+    assert [frame for frame in heard if frame[6:9] == OURS] == [], own_mac
+
+
+def test_a_forged_frame_reaches_not_even_the_host_A16(live: Live, alice: Api, host, pair) -> None:
+    """At the bridge itself only what the guest may send is heard: under its own MAC, and no DHCP offer."""
+    attacker, neighbour = pair
+    tap, mac = card_of(host, attacker)
+    bridge = etree.fromstring(host.lookupByUUIDString(attacker["vm"]["domain_uuid"]).XMLDesc(0).encode()).find(
+        "devices/interface/source"
+    )
+    assert bridge is not None
+    with Ears(str(bridge.get("bridge"))) as ears:
+        run(alice, attacker, PROBE, "shout", network_of(live, attacker), neighbour["ip_addresses"][0], mac)
+        heard = [frame for frame in ears.heard() if frame[6:9] == OURS]
+    own = bytes.fromhex(mac.replace(":", ""))
+    assert {frame[6:12] for frame in heard} <= {own}, tap
+    assert not [frame for frame in heard if frame[12:14] not in (b"\x08\x00", b"\x08\x06")]
+    assert not [frame for frame in heard if frame[12:14] == b"\x08\x00" and frame[34:36] == b"\x00\x43"]
+
+
+@pytest.mark.parametrize("network", ["none", "isolated"])
+def test_without_a_network_there_is_nobody_to_reach(live: Live, alice: Api, network: str) -> None:
+    with sandboxes(alice, 1, network=network) as [alone]:
+        said = run(alice, alone, PROBE, "10.0.0.1", f"10.0.0.{secrets.randbelow(200) + 2}")
+        assert found_open(said) == [], said
