@@ -40,9 +40,10 @@ keep stderr < err & b=$!
 [ -n "$user" ] || user=slipway
 as=
 home=/root
-if [ "$user" != root ] && id "$user" > /dev/null 2>&1 && command -v runuser > /dev/null; then
-  as="runuser -u $user --"
-  home=$(getent passwd "$user" | cut -d: -f6)
+if [ "$user" != root ] && id "$user" > /dev/null 2>&1; then
+  if command -v runuser > /dev/null; then as="runuser -u $user --"
+  elif command -v sudo > /dev/null; then as="sudo -n -u $user --"; fi
+  [ -z "$as" ] || home=$(awk -F: -v user="$user" '$1 == user { print $6 }' /etc/passwd)
 fi
 [ -n "$cwd" ] || cwd=$home
 setsid sh -c 'echo $$ > pid; umask 022; cd "$0" || exit 126; HOME=$1; export HOME; shift; exec "$@"' \
