@@ -150,7 +150,8 @@ static void become_command(const int pipes[3])
     for (int number = 0; number < 3; number++)
         if (dup2(pipes[number], number) < 0)
             _exit(126);
-    signal(SIGPIPE, SIG_DFL);
+    for (int number = 1; number < NSIG; number++)
+        signal(number, SIG_DFL); /* what whoever started us ignored is not for the command to ignore */
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     be_killable();
