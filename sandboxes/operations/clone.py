@@ -142,17 +142,20 @@ def ensure_rested(ctx: Context) -> None:
 
 
 def ensure_old_still(ctx: Context) -> None:
-    """The domain that a reset replaces does nothing any more. Its deletion is another operation, behind this one."""
+    """The domain that a reset replaces is off: the new one has the same card, and a tap's name follows from its MAC.
+
+    Its deletion is another operation, behind this one.
+    """
     old = UUID(ctx.operation.data["old_domain"])
     found = ctx.hypervisor.domain(old)
-    if found is None or found.state is not DomainState.RUNNING:
+    if found is None or not found.active:
         return
     ctx.guard()
     try:
-        ctx.hypervisor.pause(old)
+        ctx.hypervisor.force_off(old)
     except HypervisorError:  # it is being switched off already
         found = ctx.hypervisor.domain(old)
-        if found is not None and found.state is DomainState.RUNNING:
+        if found is not None and found.active:
             raise
 
 
