@@ -44,7 +44,6 @@ BOOTED = Step("booted", _("Waiting for the guest"), _("Guest answers"))
 READY = Step("ready", _("Running the ready script"), _("Ready script done"))
 QUIET = Step("quiet", _("Bringing the guest to rest"), _("Guest is at rest"))
 FROZEN = Step("frozen", _("Freezing memory and disk"), _("Memory and disk frozen"))
-OLD_STILL = Step("old_still", _("Stopping the old one"), _("Old one stopped"))
 OVERLAY = Step("overlay", _("Preparing its disk"), _("Disk prepared"))
 CLONED = Step("cloned", _("Cloning"), _("Cloned"))
 NAMED = Step("named", _("Giving it its own identity"), _("It has its own identity"))
@@ -65,7 +64,7 @@ STEPS: dict[str, tuple[Step, ...]] = {
     OperationKind.SPARE: (ADDRESS, OVERLAY, CLONED, NAMED, RESTED),
     OperationKind.CLONE: (ADDRESS, OVERLAY, CLONED, NAMED),
     OperationKind.CLAIM: (NAMED,),
-    OperationKind.RESET: (OLD_STILL, OVERLAY, CLONED, NAMED),
+    OperationKind.RESET: (ADDRESS, OVERLAY, CLONED, NAMED),
     OperationKind.SUSPEND: (SAVED,),
     OperationKind.RESTORE: (RUNNING, NAMED),
 }

@@ -94,9 +94,11 @@ class NetworkVerbs(Linked):
         if hosts.put(mac.lower(), address):
             _reload(found, spec)
         if not spec.filter_name:
-            if before not in (None, address):
-                _nft(build_dismissal(spec.name, mac, str(before)), self._is_mock)
-            _nft(build_admission(spec.name, mac, address), self._is_mock)
+            moved = before not in (None, address)
+            dismissal = build_dismissal(spec.name, mac, str(before)) if moved else ""
+            _nft(dismissal + build_admission(spec.name, mac, address), self._is_mock)
+            if moved:
+                self._release_leases(found, spec, mac)
 
     @verb
     def remove_address(self, network: str, mac: str) -> None:
@@ -107,6 +109,9 @@ class NetworkVerbs(Linked):
             _reload(found, spec)
             if not spec.filter_name:
                 _nft(build_dismissal(spec.name, mac, dropped), self._is_mock)
+        self._release_leases(found, spec, mac)
+
+    def _release_leases(self, found: Any, spec: NetworkSpec, mac: str) -> None:
         if self._is_mock or spec.kind is NetworkKind.ISOLATED or not found.isActive():
             return
         for lease in found.DHCPLeases(mac, 0):

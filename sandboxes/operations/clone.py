@@ -6,16 +6,14 @@ nothing of value can be on its disk yet.
 
 import os
 from pathlib import PurePosixPath
-from uuid import UUID
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from django.conf import settings
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
-from hypervisor.errors import AgentUnavailable, HypervisorError
-from hypervisor.specs import DomainState, HostKey, Identity, SeedSpec
+from hypervisor.errors import AgentUnavailable
+from hypervisor.identity import SEED_BYTES, new_host_key
+from hypervisor.specs import DomainState, Identity, SeedSpec
 from vms.operations import blueprint, create
 from vms.operations.context import Context, StepFailed
 from vms.operations.power import force_off_if_active
@@ -24,7 +22,6 @@ from vms.states import OperationKind, Role
 from .. import running
 from ..models import Sandbox, TemplateBuild
 
-SEED_BYTES = 64
 KEEPS_DISK = (OperationKind.RESTORE,)
 ON = (DomainState.RUNNING, DomainState.PAUSED)
 
@@ -43,6 +40,8 @@ def _build_of(ctx: Context) -> TemplateBuild:
 def ensure_overlay(ctx: Context) -> None:
     """The disk on the template's frozen one exists, and so does the seed that the guest finds at its next boot."""
     build = _build_of(ctx)
+    if ctx.state() in ON:  # a clone that waited, or one that an earlier attempt made
+        return
     [volume] = create.volumes_of(ctx.vm)
     ctx.guard()
     ctx.hypervisor.ensure_volume(blueprint.volume_spec(volume))
@@ -119,16 +118,8 @@ def identity(ctx: Context, *, with_keys: bool) -> Identity:
         gateway=nic.network.gateway,
         hostname=ctx.vm.name,
         machine_id=ctx.vm.domain_uuid.hex,
-        ssh_keys=(host_key(ctx.vm.name),) if with_keys else (),
+        ssh_keys=(new_host_key(f"root@{ctx.vm.name}"),) if with_keys else (),
     )
-
-
-def host_key(name: str) -> HostKey:
-    """Make an SSH host key on the host, where it takes a millisecond and has good randomness."""
-    key = Ed25519PrivateKey.generate()
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
-    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-    return HostKey("ed25519", private, public + f" root@{name}\n".encode())
 
 
 def ensure_rested(ctx: Context) -> None:
@@ -139,24 +130,6 @@ def ensure_rested(ctx: Context) -> None:
     found = ctx.observe()
     if found is None or found.state is not DomainState.PAUSED:
         raise StepFailed("spare_lost", _("The spare went away while it was made."))
-
-
-def ensure_old_still(ctx: Context) -> None:
-    """The domain that a reset replaces is off: the new one has the same card, and a tap's name follows from its MAC.
-
-    Its deletion is another operation, behind this one.
-    """
-    old = UUID(ctx.operation.data["old_domain"])
-    found = ctx.hypervisor.domain(old)
-    if found is None or not found.active:
-        return
-    ctx.guard()
-    try:
-        ctx.hypervisor.force_off(old)
-    except HypervisorError:  # it is being switched off already
-        found = ctx.hypervisor.domain(old)
-        if found is not None and found.active:
-            raise
 
 
 def ensure_saved(ctx: Context) -> None:

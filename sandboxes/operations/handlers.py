@@ -12,7 +12,6 @@ HANDLERS: dict[str, Callable[[Context], None]] = {
     steps.READY.name: prepare.ensure_ready,
     steps.QUIET.name: prepare.ensure_quiet,
     steps.FROZEN.name: prepare.ensure_frozen,
-    steps.OLD_STILL.name: clone.ensure_old_still,
     steps.OVERLAY.name: clone.ensure_overlay,
     steps.CLONED.name: clone.ensure_cloned,
     steps.NAMED.name: clone.ensure_named,

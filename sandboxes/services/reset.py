@@ -1,6 +1,7 @@
 """Back to the clean state: the machine stays, with its address, and gets another domain.
 
-The old domain and its disk move to a row of their own, whose deletion runs behind the reset: nobody waits for it.
+That is a waiting clone's, where one waits, else one that is made now. Old and new change places between two rows; the
+row with the old domain and its disk is the system's, and its deletion runs behind the reset: nobody waits for it.
 """
 
 from datetime import timedelta
@@ -16,13 +17,13 @@ from accounts.actor import Actor
 from accounts.refusals import InvalidState, OperationInProgress
 from accounts.retrying import retried
 from accounts.system import system_project, system_user
-from vms import quotas
-from vms.models import Operation, VirtualMachine, Volume
+from vms import placement, quotas
+from vms.models import Nic, Operation, VirtualMachine, Volume
 from vms.services.begin import begin, in_progress
-from vms.states import LIVE, PREEMPTS, DesiredState, ObservedState, OperationKind, Role
+from vms.states import LIVE, PREEMPTS, DesiredState, OperationKind, Role
 
-from .. import running
-from ..models import Sandbox
+from .. import pool, running
+from ..models import Sandbox, TemplateBuild
 from ..queries import fitting_builds, get_sandbox_for
 from ..states import LeaseStatus
 from .lease import begin_delete
@@ -43,13 +44,11 @@ def request_reset(actor: Actor, vm_id: UUID | str) -> tuple[Sandbox, Operation]:
     if vm.desired_state != DesiredState.RUNNING and vm.observed_state not in ("running", "paused"):
         quotas.require(vm.project, vm.created_by, quotas.needs_running(vm.vcpus, vm.memory_mib), exclude=vm.pk)
     old_domain = vm.domain_uuid
-    build = next(iter(fitting_builds(sandbox.template, [vm.node_id])), None)
-    holder = _move_old_domain(vm)
-    base_path = build.disk_path if build else ""
-    [old] = Volume.objects.filter(vm=holder)
-    Volume.objects.create(
-        vm=vm, pool=old.pool, base_image=sandbox.template.image, base_path=base_path, size_gib=old.size_gib
-    )
+    builds = fitting_builds(sandbox.template, [vm.node_id])
+    spare = pool.take_for_exchange(builds, sandbox) if builds else None
+    build = spare.build if spare else next(iter(builds), None)
+    other = spare.vm if spare else _new_row(sandbox, build)
+    _exchange(vm, other)
     sandbox.build, sandbox.named_at, sandbox.used_at = build, None, timezone.now()
     sandbox.plain_reason = "" if build else str(why_plain(sandbox.template))[:300]
     sandbox.save(update_fields=["build", "named_at", "used_at", "plain_reason"])
@@ -57,9 +56,11 @@ def request_reset(actor: Actor, vm_id: UUID | str) -> tuple[Sandbox, Operation]:
         VirtualMachine.objects.filter(pk=vm.pk).update(sealed_seed=sealed_seed(sandbox.template))
     running.lose(vm, "reset", str(running.lost_by_reset()))
     kind = OperationKind.RESET if build else OperationKind.CREATE
-    deletion = begin_delete(Actor.system(), holder)
+    deletion = begin_delete(Actor.system(), other)
     Operation.objects.filter(pk=deletion.pk).update(not_before=Now() + BEHIND)
-    operation = begin(actor, vm, kind, old_domain=str(old_domain), deletion=str(deletion.pk), start=True)
+    operation = begin(
+        actor, vm, kind, old_domain=str(old_domain), deletion=str(deletion.pk), exchanged=spare is not None, start=True
+    )
     return sandbox, operation
 
 
@@ -77,23 +78,42 @@ def _check(sandbox: Sandbox) -> None:
         raise OperationInProgress(_("This sandbox is busy. Wait for it, then reset it."), operation=str(live.pk))
 
 
-def _move_old_domain(vm: VirtualMachine) -> VirtualMachine:
-    """Give the domain and disks of a machine to a row of the system's, and the machine a domain that is not yet.
-
-    The machine's card stays with it. The observation that was made is of the old domain, so it goes with that one.
-    """
-    project = system_project()
-    old, new = vm.domain_uuid, uuid4()
-    seen = {"observed_state": vm.observed_state, "observed_reason": vm.observed_reason, "observed_at": vm.observed_at}
-    unseen = {"observed_state": ObservedState.ABSENT, "observed_reason": "", "observed_at": None, "started_at": None}
-    VirtualMachine.objects.filter(pk=vm.pk).update(domain_uuid=new, **unseen)
-    holder = VirtualMachine.objects.create(
-        role=Role.SPARE, project=project, created_by=system_user(project), name=f"old-{old.hex[:12]}", node=vm.node,
-        image=vm.image, flavor=vm.flavor, vcpus=vm.vcpus, memory_mib=vm.memory_mib, disk_gib=vm.disk_gib,
-        domain_uuid=old, desired_state=DesiredState.STOPPED, **seen,
+def _new_row(sandbox: Sandbox, build: TemplateBuild | None) -> VirtualMachine:
+    """Write a row of the system's with all that a clean machine needs: a disk, a card, the UUID of a domain to be."""
+    vm, project = sandbox.vm, system_project()
+    [old] = vm.volumes.all()
+    [card] = vm.nics.select_related("network")
+    row = VirtualMachine.objects.create(
+        role=Role.SPARE, project=project, created_by=system_user(project), name=f"old-{vm.domain_uuid.hex[:12]}",
+        node=vm.node, image=vm.image, flavor=vm.flavor, vcpus=vm.vcpus, memory_mib=vm.memory_mib,
+        disk_gib=vm.disk_gib, desired_state=DesiredState.STOPPED,
     )  # fmt: skip
-    Volume.objects.filter(vm=vm).update(vm=holder)
-    vm.domain_uuid = new
-    for name, value in unseen.items():
-        setattr(vm, name, value)
-    return holder
+    base_path = build.disk_path if build else ""
+    Volume.objects.create(
+        vm=row, pool=old.pool, base_image=sandbox.template.image, base_path=base_path, size_gib=old.size_gib
+    )
+    placement.give_card(row, card.network, linked=card.linked)
+    return row
+
+
+def _exchange(vm: VirtualMachine, other: VirtualMachine) -> None:
+    """Let two machines of one size change domain, disk and MAC, with what was observed of the domain.
+
+    Each keeps its address: what is observed to send from it under the old MAC is not let through any more once the new
+    one is (vms.operations.create.ensure_address). Whatever is unique steps aside for a moment.
+    """
+    fields = ("domain_uuid", "observed_state", "observed_reason", "observed_at", "started_at")
+    mine, others = ({name: getattr(row, name) for name in fields} for row in (vm, other))
+    VirtualMachine.objects.filter(pk=other.pk).update(domain_uuid=uuid4())
+    VirtualMachine.objects.filter(pk=vm.pk).update(**others)
+    VirtualMachine.objects.filter(pk=other.pk).update(**mine)
+    [disk], [others_disk] = vm.volumes.all(), other.volumes.all()
+    Volume.objects.filter(pk=disk.pk).update(vm=other, disk_index=disk.disk_index + 1)
+    Volume.objects.filter(pk=others_disk.pk).update(vm=vm)
+    Volume.objects.filter(pk=disk.pk).update(disk_index=disk.disk_index)
+    [card], [others_card] = vm.nics.all(), other.nics.all()
+    Nic.objects.filter(pk=others_card.pk).update(mac="")
+    Nic.objects.filter(pk=card.pk).update(mac=others_card.mac)
+    Nic.objects.filter(pk=others_card.pk).update(mac=card.mac)
+    for row in (vm, other):
+        row.refresh_from_db(fields=fields)

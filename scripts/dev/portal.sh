@@ -9,7 +9,7 @@ supervisor_runs() {
 }
 
 is_our_supervisor() { # not fooled by a process id that was given again, nor by a zombie that nobody reaps
-  tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null | grep -qF "$RUN/supervisord.conf"
+  tr '\0' ' ' 2>/dev/null <"/proc/$1/cmdline" | grep -qF "$RUN/supervisord.conf"
 }
 
 # program NAME UP_AFTER_SECONDS COMMAND: it ends with supervisord even if that is killed (pdeathsig), so nothing is

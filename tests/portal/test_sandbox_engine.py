@@ -9,7 +9,7 @@ from accounts.refusals import QuotaExceeded
 from hypervisor import errors
 from hypervisor.specs import DomainState
 from portal.invariants import evaluate
-from sandboxes import services, sweeps
+from sandboxes import pool, services, sweeps
 from sandboxes.models import Run, Sandbox, Template, TemplateBuild
 from tests.portal.lab import make_lab, stub_gateway
 from vms import quotas
@@ -137,6 +137,51 @@ def test_a_reset_puts_another_domain_under_the_same_machine(lab):
     run.refresh_from_db()
     assert (run.status, run.error_code) == ("lost", "reset")
     assert evaluate(lab.world.hypervisor) == []
+
+
+def test_a_reset_takes_a_waiting_clone_and_keeps_the_address(lab):
+    lab.prepared()
+    box = lab.sandbox()
+    [spare] = lab.spares()
+    old, waiting = box.vm.domain_uuid, spare.vm.domain_uuid
+    card, others = box.vm.nics.get(), spare.vm.nics.get()
+    _, operation = services.request_reset(lab.world.actor("alice"), box.vm_id)
+    assert operation.data["exchanged"] is True
+    assert pool.claim([spare.build], box.network, project=lab.world.harbor, user=box.vm.created_by, name="b") is None
+    lab.world.drain()
+    after = lab.again(box)
+    assert (after.vm.domain_uuid, after.vm.name, after.vm.observed_state) == (waiting, "box-1", "running")
+    assert (after.vm.nics.get().address, after.vm.nics.get().mac) == (card.address, others.mac)
+    assert domain(lab, after).identity.address == card.address
+    assert domain(lab, after).identity.hostname == "box-1"
+    assert lab.world.hypervisor.domain(old) is None
+    assert lab.world.hypervisor.addresses(card.network.name) == {others.mac: card.address}
+    assert list(VirtualMachine.objects.values_list("pk", flat=True)) == [box.vm_id]
+    assert evaluate(lab.world.hypervisor) == []
+
+
+def test_a_clone_on_another_network_is_not_taken_by_a_reset(lab):
+    lab.prepared()
+    box = lab.sandbox(network="isolated")
+    lab.spares()
+    _, operation = services.request_reset(lab.world.actor("alice"), box.vm_id)
+    assert operation.data["exchanged"] is False
+    lab.world.drain()
+    assert lab.again(box).vm.observed_state == "running"
+    assert VirtualMachine.objects.filter(role=Role.SPARE).count() == 1
+    assert evaluate(lab.world.hypervisor) == []
+
+
+def test_an_address_that_a_reset_left_on_another_card_comes_back(lab):
+    lab.prepared()
+    box = lab.sandbox()
+    card = box.vm.nics.select_related("network").get()
+    lab.world.hypervisor.remove_address(card.network.name, card.mac)
+    lab.world.hypervisor.ensure_address(card.network.name, "52:54:00:00:00:01", card.address)
+    services.request_reset(lab.world.actor("alice"), box.vm_id)
+    lab.world.drain()
+    found = lab.world.hypervisor.addresses(card.network.name)
+    assert found == {box.vm.nics.get().mac: card.address}
 
 
 def test_a_sandbox_that_was_booted_is_reset_by_a_clone_once_its_template_is_prepared(lab):

@@ -65,6 +65,25 @@ def test_whoever_dies_anywhere_the_next_one_finishes_it_f1(lab, monkeypatch, pla
     check(lab, place.kind, box)
 
 
+@pytest.mark.parametrize("place", list(places({OperationKind.RESET})), ids=str)
+def test_nor_does_a_waiting_clone_that_a_reset_took_get_lost_f1(lab, monkeypatch, place):
+    lab.prepared()
+    box = lab.sandbox()
+    lab.spares()
+    _, operation = services.request_reset(lab.world.actor("alice"), box.vm_id)
+    assert operation.data["exchanged"]
+    with monkeypatch.context() as patch:
+        die_at(patch, place)
+        with pytest.raises(Killed):
+            runner.run(operation.pk, lab.world.hypervisor)
+    Operation.objects.filter(pk=operation.pk).update(lease_expires_at=Now() - timedelta(seconds=1))
+    lab.world.drain()
+    operation.refresh_from_db()
+    assert (operation.status, operation.progress) == ("succeeded", 100)
+    assert evaluate(lab.world.hypervisor) == []
+    check(lab, OperationKind.RESET, box)
+
+
 def check(lab, kind, box):
     """What was wished for has come true once, and nothing else is left."""
     hosted = lab.world.hypervisor._host.domains

@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from hypervisor.errors import AgentUnavailable
+from hypervisor.errors import AgentUnavailable, AlreadyExists
 from hypervisor.specs import DomainState
 
 from ..models import VirtualMachine, Volume
@@ -17,10 +17,23 @@ def volumes_of(vm: VirtualMachine) -> list[Volume]:
 
 
 def ensure_address(ctx: Context) -> None:
-    """Each card may use the address that its row has, and DHCP gives it to it where there is DHCP."""
+    """Each card may use the address that its row has, and DHCP gives it to it where there is DHCP.
+
+    A card that has the address beside it has it no more by its row, where an address is on one card alone: what a reset
+    put away, or what a reset that was broken off has left.
+    """
     for nic in ctx.vm.nics.filter(linked=True).select_related("network"):
+        network = nic.network.name
         ctx.guard()
-        ctx.hypervisor.ensure_address(nic.network.name, nic.mac, nic.address)
+        try:
+            ctx.hypervisor.ensure_address(network, nic.mac, nic.address)
+        except AlreadyExists:
+            for mac, address in ctx.hypervisor.addresses(network).items():
+                if address == nic.address and mac != nic.mac.lower():
+                    ctx.guard()
+                    ctx.hypervisor.remove_address(network, mac)
+            ctx.guard()
+            ctx.hypervisor.ensure_address(network, nic.mac, nic.address)
 
 
 def ensure_disk(ctx: Context) -> None:

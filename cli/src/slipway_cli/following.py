@@ -32,7 +32,6 @@ WORDS = {
     "overlay": "preparing its disk",
     "cloned": "cloning",
     "named": "giving it its own identity",
-    "old_still": "stopping the old one",
     "saved": "writing its memory to disk",
     "booted": "waiting for the guest",
     "ready": "running the ready script",
