@@ -4,8 +4,8 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Q
-from django.utils import timezone
 
+from accounts import clock
 from accounts.actor import Actor
 from vms import dispatch
 from vms.models import Operation, VirtualMachine
@@ -69,5 +69,5 @@ def _detail(operation: Operation) -> str:
 def sandbox_goes(sender: Any, instance: Sandbox, **_kwargs: Any) -> None:
     """Receive `pre_delete` of a sandbox: by whichever way it went, what was left of its lease is booked back."""
     if instance.lease_status == LeaseStatus.RUNNING and instance.expires_at is not None:
-        left = instance.left(timezone.now())
+        left = instance.left(clock.now())
         ledger.book_back(instance.vm, instance.expires_at - left, instance.expires_at, "delete")

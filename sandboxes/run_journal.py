@@ -5,13 +5,12 @@ The gateway calls this with the database alone; nothing here reaches the hypervi
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.db.models.functions import Now
-from django.utils import timezone
 
+from accounts import clock
 from vms.models import VirtualMachine
 from vms.states import DesiredState
 
@@ -70,11 +69,11 @@ def job(run_id: UUID) -> Job | None:
 
 
 def _job(run: Run) -> Job:
-    started: datetime = run.started_at or timezone.now()
     assert run.domain_uuid is not None
+    age = (clock.now() - run.started_at).total_seconds() if run.started_at else 0.0
     return Job(
         run.pk, run.vm_id, run.domain_uuid, list(run.argv), dict(run.env), run.cwd, bytes(run.stdin or b""),
-        run.timeout_seconds, max(0.0, (timezone.now() - started).total_seconds()),
+        run.timeout_seconds, max(0.0, age),
     )  # fmt: skip
 
 

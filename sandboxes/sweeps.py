@@ -1,4 +1,7 @@
-"""What is looked after now and then: leases that end, clones that wait, builds that no longer fit, runs that wait."""
+"""What is looked after now and then: leases that end, clones that wait, builds that no longer fit, runs that wait.
+
+All of it by the database's clock: that of the process that sweeps may be an hour off.
+"""
 
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
@@ -8,10 +11,11 @@ from django.conf import settings
 from django.core.mail import send_mail
 from django.db import transaction
 from django.db.models import Count, Q
-from django.utils import timezone
+from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 from django.utils.translation import override
 
+from accounts import clock
 from accounts.actor import Actor
 from accounts.audit import record
 from accounts.refusals import OperationInProgress, Refusal
@@ -42,7 +46,7 @@ OLD_RUN_AFTER = timedelta(seconds=30)
 # --- leases -------------------------------------------------------------------------------------------------
 def warn_of_ends() -> int:
     """Tell those whose lease ends soon, once: on their pages and by mail."""
-    now = timezone.now()
+    now = clock.now()
     soon = Sandbox.objects.filter(
         expires_at__lte=now + settings.SANDBOX_WARN_BEFORE, expires_at__gt=now, warned_at=None, ended_at=None,
         vm__role=Role.SANDBOX,
@@ -88,7 +92,7 @@ def _mail(sandbox: Sandbox) -> None:
 
 def end_leases() -> int:
     """Pause to disk what has no lease any more; busy ones wait for the next round."""
-    due = Sandbox.objects.filter(expires_at__lte=timezone.now(), ended_at=None, vm__role=Role.SANDBOX)
+    due = Sandbox.objects.filter(expires_at__lte=Now(), ended_at=None, vm__role=Role.SANDBOX)
     due = due.exclude(vm__desired_state=DesiredState.DELETED)
     return sum(_end_lease(pk, vm) for pk, vm in list(due.values_list("pk", "vm")[:AT_ONCE]))
 
@@ -96,7 +100,7 @@ def end_leases() -> int:
 @retried
 @transaction.atomic
 def _end_lease(pk: UUID, vm_id: UUID) -> bool:
-    vm, now = lock_vm(vm_id), timezone.now()
+    vm, now = lock_vm(vm_id), clock.now()
     sandbox = Sandbox.objects.filter(pk=pk, expires_at__lte=now, ended_at=None).first()
     if vm is None or sandbox is None or vm.desired_state == DesiredState.DELETED:
         return False
@@ -117,7 +121,7 @@ def _end_lease(pk: UUID, vm_id: UUID) -> bool:
 
 def delete_after_grace() -> int:
     """Delete what nobody took back."""
-    due = Sandbox.objects.filter(grace_until__lte=timezone.now(), ended_at__isnull=False, vm__role=Role.SANDBOX)
+    due = Sandbox.objects.filter(grace_until__lte=Now(), ended_at__isnull=False, vm__role=Role.SANDBOX)
     due = due.exclude(vm__desired_state=DesiredState.DELETED)
     return sum(_delete(vm_id) for vm_id in list(due.values_list("vm", flat=True)[:AT_ONCE]))
 
@@ -126,7 +130,7 @@ def delete_after_grace() -> int:
 @transaction.atomic
 def _delete(vm_id: UUID) -> bool:
     vm = lock_vm(vm_id)
-    still = Sandbox.objects.filter(vm=vm_id, grace_until__lte=timezone.now(), ended_at__isnull=False).exists()
+    still = Sandbox.objects.filter(vm=vm_id, grace_until__lte=Now(), ended_at__isnull=False).exists()
     if vm is None or not still or vm.desired_state == DesiredState.DELETED:
         return False
     begin_delete(Actor.system(), vm)
@@ -140,7 +144,7 @@ def pause_idle() -> int:
         vm__observed_state=ObservedState.RUNNING,
     )  # fmt: skip
     used = Q(vm__runs__status__in=RUN_LIVE) | Q(vm__console_sessions__isnull=False)
-    now = timezone.now()
+    now = clock.now()
     in_use = list(rows.filter(used).values_list("pk", flat=True).distinct())
     Sandbox.objects.filter(pk__in=in_use).update(used_at=now)
     paused = 0
@@ -268,10 +272,10 @@ def tend_builds() -> int:
 @retried
 @transaction.atomic
 def _prepare(template: Template, node: Node) -> bool:
-    since = timezone.now() - timedelta(hours=1)
     failed = TemplateBuild.objects.filter(
-        template=template, node=node, status=BuildStatus.FAILED, recipe=template.recipe, created_at__gt=since
-    )
+        template=template, node=node, status=BuildStatus.FAILED, recipe=template.recipe,
+        created_at__gt=Now() - timedelta(hours=1),
+    )  # fmt: skip
     if failed.exists() or not template.image.active:
         return False
     try:
@@ -285,11 +289,10 @@ def _prepare(template: Template, node: Node) -> bool:
 # --- runs ---------------------------------------------------------------------------------------------------
 def tend_runs() -> int:
     """Begin runs whose bell was not heard, and end those that waited too long or whose domain has gone."""
-    now = timezone.now()
-    late = Run.objects.filter(status=RunStatus.PENDING, created_at__lt=now - RUN_WAITS)
+    late = Run.objects.filter(status=RunStatus.PENDING, created_at__lt=Now() - RUN_WAITS)
     for run in late.select_related("vm")[:AT_ONCE]:
         Run.objects.filter(pk=run.pk, status=RunStatus.PENDING).update(
-            status=RunStatus.FAILED, finished_at=now, error_code="not_started",
+            status=RunStatus.FAILED, finished_at=Now(), error_code="not_started",
             error_detail=_("The sandbox was not ready in time."),
         )  # fmt: skip
     begun = 0
@@ -297,7 +300,8 @@ def tend_runs() -> int:
     for vm in waiting.select_related("node")[:AT_ONCE]:
         if running.may_begin(vm):
             begun += running.start_waiting(vm)
-    for run in Run.objects.filter(status=RunStatus.RUNNING, started_at__lt=now - OLD_RUN_AFTER).select_related("vm"):
+    old = Run.objects.filter(status=RunStatus.RUNNING, started_at__lt=Now() - OLD_RUN_AFTER)
+    for run in old.select_related("vm"):
         if run.domain_uuid != run.vm.domain_uuid or run.vm.observed_state in (
             ObservedState.STOPPED,
             ObservedState.CRASHED,

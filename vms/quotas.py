@@ -8,13 +8,13 @@ are counted like machines, but as sandboxes and not as machines; the minutes of 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Count, Q, QuerySet, Sum
-from django.utils import timezone
+from django.db.models import Count, DateField, Q, QuerySet, Sum
+from django.db.models.functions import Now, TruncMonth
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -56,14 +56,10 @@ def _aggregates() -> dict[str, Any]:
     }
 
 
-def this_month() -> date:
-    """Return the first day of the current calendar month, UTC."""
-    return timezone.now().date().replace(day=1)
-
-
 def _minutes(rows: QuerySet[UsageEntry]) -> dict[UUID, int]:
     """Return the lease minutes of this month by project: what was used, and what live leases have reserved."""
-    sums = rows.filter(month=this_month()).order_by().values_list("project").annotate(total=Sum("seconds"))
+    month = TruncMonth(Now(), output_field=DateField(), tzinfo=UTC)  # by the clock that the entries were booked by
+    sums = rows.filter(month=month).order_by().values_list("project").annotate(total=Sum("seconds"))
     return {project: max(0, -(-total // 60)) for project, total in sums}
 
 

@@ -5,8 +5,8 @@ from pathlib import PurePosixPath
 
 import structlog
 from django.conf import settings
-from django.utils import timezone
 
+from accounts import clock
 from hypervisor.api import Hypervisor
 from sandboxes.models import Sandbox, TemplateBuild
 from sandboxes.states import BuildStatus
@@ -58,7 +58,7 @@ def _is_needed(build: TemplateBuild) -> bool:
 
 
 def _remove(build: TemplateBuild, hypervisor: Hypervisor) -> list[str]:
-    now = timezone.now()
+    now = clock.now()
     failed = build.status == BuildStatus.FAILED
     if failed and build.created_at < now - FILES_MAY_BE_LEFT and build.created_at > now - FAILURES_KEPT:
         return []

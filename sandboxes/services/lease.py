@@ -5,9 +5,9 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from accounts import clock
 from accounts.access import Verb
 from accounts.actor import Actor
 from accounts.audit import record
@@ -41,7 +41,7 @@ def _locked(actor: Actor, vm_id: UUID | str) -> Sandbox:
 
 
 def _require_minutes(sandbox: Sandbox, seconds: float) -> None:
-    now = timezone.now()
+    now = clock.now()
     minutes = ledger.minutes_now(now, now + timedelta(seconds=seconds))
     quotas.require(sandbox.vm.project, sandbox.vm.created_by, {Dimension.SANDBOX_MINUTES.value: minutes})
 
@@ -53,7 +53,7 @@ def request_extend(actor: Actor, vm_id: UUID | str, minutes: int) -> Sandbox:
     sandbox = _locked(actor, vm_id)
     if sandbox.lease_status == LeaseStatus.ENDED:
         raise InvalidState(_("This lease has ended. Take the sandbox back first."), code="lease_ended")
-    now = timezone.now()
+    now = clock.now()
     most = settings.SANDBOX_LEASE_MINUTES[1]
     if minutes < 1 or sandbox.left(now) + timedelta(minutes=minutes) > timedelta(minutes=most):
         sentence = _("At most %(most)s minutes may be left of a lease.") % {"most": most}
@@ -90,7 +90,7 @@ def stop_clock(sandbox: Sandbox, why: str) -> None:
     """Let the clock stand still and book back what is left; the caller holds the machine's lock."""
     if sandbox.expires_at is None or sandbox.lease_status != LeaseStatus.RUNNING:
         return
-    now = timezone.now()
+    now = clock.now()
     left = sandbox.left(now)
     ledger.book_back(sandbox.vm, sandbox.expires_at - left, sandbox.expires_at, why)
     sandbox.remaining_seconds, sandbox.expires_at = max(60, round(left.total_seconds())), None
@@ -107,7 +107,7 @@ def request_resume(actor: Actor, vm_id: UUID | str) -> Answer:
     operation = _wake(actor, sandbox)
     if sandbox.remaining_seconds is not None:
         _require_minutes(sandbox, sandbox.remaining_seconds)
-        now = timezone.now()
+        now = clock.now()
         sandbox.expires_at = now + timedelta(seconds=sandbox.remaining_seconds)
         sandbox.remaining_seconds = None
         sandbox.used_at = now
@@ -142,7 +142,7 @@ def request_restore(actor: Actor, vm_id: UUID | str, lease_minutes: int | None =
         raise BadInput(errors)
     operation = _wake(actor, sandbox)
     _require_minutes(sandbox, minutes * 60)
-    now = timezone.now()
+    now = clock.now()
     sandbox.expires_at, sandbox.lease_minutes = now + timedelta(minutes=minutes), minutes
     sandbox.ended_at = sandbox.grace_until = sandbox.warned_at = None
     sandbox.used_at = now
@@ -189,7 +189,7 @@ def begin_delete(actor: Actor, vm: VirtualMachine) -> Operation:
 def end_lease_now(sandbox: Sandbox, why: str) -> None:
     """Stop the clock for good and book back what is left; the caller is in a transaction. Again: nothing."""
     if sandbox.lease_status == LeaseStatus.RUNNING and sandbox.expires_at is not None:
-        left = sandbox.left(timezone.now())
+        left = sandbox.left(clock.now())
         ledger.book_back(sandbox.vm, sandbox.expires_at - left, sandbox.expires_at, why)
         sandbox.remaining_seconds, sandbox.expires_at = 0, None
         sandbox.save(update_fields=["remaining_seconds", "expires_at"])

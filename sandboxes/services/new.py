@@ -2,14 +2,14 @@
 
 import secrets
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from accounts import clock
 from accounts.access import Verb, get_project_for
 from accounts.actor import Actor
 from accounts.audit import record
@@ -69,13 +69,14 @@ def request_sandbox(actor: Actor, new: NewSandbox) -> tuple[Sandbox, Operation]:
         quotas.lock(project)
         if _name_is_taken(wanted):
             raise taken()
-        quotas.require(project, actor.who, _needs(wanted))
+        now = clock.now()
+        quotas.require(project, actor.who, _needs(wanted, now))
         try:
             with transaction.atomic():
                 sandbox, kind = _place(actor, wanted)
         except IntegrityError:
             raise taken() from None
-        _begin_lease(sandbox, wanted.lease_minutes)
+        _begin_lease(sandbox, wanted.lease_minutes, now)
         operation = begin(actor, sandbox.vm, kind)
         record(
             actor, "sandbox.create", project=project, kind="sandbox", target=sandbox.vm_id, name=sandbox.vm.name,
@@ -107,8 +108,8 @@ def _name_is_taken(wanted: _Wanted) -> bool:
     return rows.exclude(desired_state=DesiredState.DELETED).exists()
 
 
-def _needs(wanted: _Wanted) -> quotas.Amounts:
-    flavor, now = wanted.template.flavor, timezone.now()
+def _needs(wanted: _Wanted, now: datetime) -> quotas.Amounts:
+    flavor = wanted.template.flavor
     amounts = quotas.needs(flavor.vcpus, flavor.memory_mib, flavor.disk_gib, running=True, as_a=Dimension.SANDBOXES)
     minutes = ledger.minutes_now(now, now + timedelta(minutes=wanted.lease_minutes))
     return amounts | {Dimension.SANDBOX_MINUTES.value: minutes}
@@ -196,8 +197,7 @@ def why_plain(template: Template) -> str | Promise:
     return _("No node has room for a clone, or the template no longer fits; this sandbox is booted from its image.")
 
 
-def _begin_lease(sandbox: Sandbox, minutes: int) -> None:
-    now = timezone.now()
+def _begin_lease(sandbox: Sandbox, minutes: int, now: datetime) -> None:
     sandbox.lease_minutes, sandbox.started_at, sandbox.used_at = minutes, now, now
     sandbox.expires_at = now + timedelta(minutes=minutes)
     sandbox.save(update_fields=["lease_minutes", "started_at", "used_at", "expires_at"])
