@@ -6,7 +6,7 @@ import pytest
 from django.db.models import Q
 
 from hypervisor.specs import DomainState
-from tests.simulation.test_seeds import simulate
+from tests.simulation.seeds import MACHINES, simulate
 from vms.operations import delete, runner
 from vms.operations.context import Context, Fenced
 from vms.operations.leases import Lease
@@ -81,7 +81,7 @@ def test_an_engine_without_a_safeguard_is_noticed(mutation, said, beginning, sch
     for seed in SEEDS:
         with pytest.MonkeyPatch.context() as patch:
             mutation(patch)
-            model, _breaches = simulate(seed, beginning, scheduler_for, patch)
+            model, _breaches = simulate(MACHINES, seed, beginning, scheduler_for, patch)
         assert model.moments.acts
         if any(said in broken for broken in model.moments.broken):
             return
