@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-SOURCES = Path(__file__).parents[1] / "guests" / "runner"
+from guests.imagebuild.programs import sources_of
+
 CHECKS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1")
 DEADLINE = 20.0
 
@@ -21,7 +22,7 @@ def compiled(folder: Path) -> Path:
     out = folder / "slipway-runner"
     subprocess.run(
         ["gcc", "-std=gnu11", *CHECKS, "-Wall", "-Wextra", "-Wconversion", "-Werror", "-o", str(out),
-         *map(str, sorted(SOURCES.glob("*.c")))],
+         *map(str, sources_of("slipway-runner"))],
         check=True, capture_output=True,
     )  # fmt: skip
     return out

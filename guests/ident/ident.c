@@ -19,7 +19,6 @@
  * scheduled before all others, because the machine's owner waits for it: a shell would take a second.
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
@@ -29,18 +28,15 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "../common/port.h"
 #include "verbs.h"
 
 #define PORT_NAME "org.slipway.identity.0"
 #define HOOK "/usr/lib/slipway/identity-changed"
 #define REQUEST_BYTES 32768
 #define PRIORITY 50
-/* The channel appears while the machine boots, if it has one at all. */
-#define TRIES 100
-#define BETWEEN_TRIES_NS 100000000L
 
 static char reply[4096];
 static size_t reply_length;
@@ -99,33 +95,6 @@ static void obey(int port, char *line)
         say("error", line, strerror(problem));
 }
 
-/* The device file of our channel; -1 while there is none. */
-static int open_port(void)
-{
-    DIR *ports = opendir("/sys/class/virtio-ports");
-    struct dirent *entry;
-    int port = -1;
-
-    while (ports && port < 0 && (entry = readdir(ports))) {
-        char path[300], name[64] = "";
-        FILE *file;
-
-        snprintf(path, sizeof path, "/sys/class/virtio-ports/%s/name", entry->d_name);
-        file = fopen(path, "re");
-        if (!file)
-            continue;
-        if (fgets(name, sizeof name, file))
-            name[strcspn(name, "\n")] = '\0';
-        fclose(file);
-        snprintf(path, sizeof path, "/dev/%s", entry->d_name);
-        if (!strcmp(name, PORT_NAME))
-            port = open(path, O_RDWR | O_CLOEXEC);
-    }
-    if (ports)
-        closedir(ports);
-    return port;
-}
-
 /*
  * Sleeps until the host has sent something. While no host is connected the port reads as ended and polls as hung up, so
  * poll() alone would spin: the driver's SIGIO tells of the connection. It is blocked, so one that comes between the two
@@ -176,14 +145,9 @@ static void serve(int port, const sigset_t *signals)
 int main(void)
 {
     struct sched_param urgent = {PRIORITY};
-    struct timespec pause_time = {0, BETWEEN_TRIES_NS};
     sigset_t signals;
-    int port = open_port();
+    int port = wait_for_port(PORT_NAME, 0);
 
-    for (int tries = 0; port < 0 && tries < TRIES; tries++) {
-        nanosleep(&pause_time, NULL);
-        port = open_port();
-    }
     if (port < 0)
         return 0; /* this machine has no such channel */
     sigemptyset(&signals);

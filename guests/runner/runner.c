@@ -17,15 +17,13 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "port.h"
+#include "../common/port.h"
+#include "listen.h"
 #include "runs.h"
 
-/* The channel appears while the machine boots, if it has one at all. */
-#define TRIES 100
-#define BETWEEN_TRIES_NS 100000000L
+#define PORT_NAME "org.slipway.run.0"
 #define ECHO_BYTES 64
 #define FRAMES_A_TURN 8
 #define REASON_BYTES 120
@@ -246,7 +244,6 @@ static void serve(void)
 
 static int set_up(int arguments, char **words)
 {
-    struct timespec pause_time = {0, BETWEEN_TRIES_NS};
     sigset_t set;
 
     sigemptyset(&set);
@@ -259,11 +256,7 @@ static int set_up(int arguments, char **words)
         listener = listen_on(words[2]);
         return listener;
     }
-    for (int tries = 0; port < 0 && tries < TRIES; tries++) {
-        port = open_port();
-        if (port < 0)
-            nanosleep(&pause_time, NULL);
-    }
+    port = wait_for_port(PORT_NAME, O_NONBLOCK);
     while (port < 0)
         pause(); /* this machine has no such channel */
     connected = true; /* the first poll tells */

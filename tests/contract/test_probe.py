@@ -28,7 +28,7 @@ def ip(*words: str) -> None:
 
 @pytest.fixture(scope="module")
 def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compile_program("probe", tmp_path_factory.mktemp("probe") / "slipway-probe")
+    return compile_program("slipway-probe", tmp_path_factory.mktemp("probe"))
 
 
 @pytest.fixture

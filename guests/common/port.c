@@ -6,16 +6,18 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
+#include <time.h>
 
-int open_port(void)
+#define TRIES 100
+#define BETWEEN_TRIES_NS 100000000L
+
+static int open_port(const char *wanted, int flags)
 {
     DIR *ports = opendir("/sys/class/virtio-ports");
     struct dirent *entry;
-    int found = -1;
+    int port = -1;
 
-    while (ports && found < 0 && (entry = readdir(ports))) {
+    while (ports && port < 0 && (entry = readdir(ports))) {
         char path[300], name[64] = "";
         FILE *file;
 
@@ -27,23 +29,22 @@ int open_port(void)
             name[strcspn(name, "\n")] = '\0';
         fclose(file);
         snprintf(path, sizeof path, "/dev/%s", entry->d_name);
-        if (!strcmp(name, PORT_NAME))
-            found = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+        if (!strcmp(name, wanted))
+            port = open(path, O_RDWR | O_CLOEXEC | flags);
     }
     if (ports)
         closedir(ports);
-    return found;
+    return port;
 }
 
-int listen_on(const char *path)
+int wait_for_port(const char *name, int flags)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct timespec pause_time = {0, BETWEEN_TRIES_NS};
+    int port = open_port(name, flags);
 
-    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
-    if (sock < 0 || bind(sock, (struct sockaddr *)&address, sizeof address) || listen(sock, 8)) {
-        perror(path);
-        return -1;
+    for (int tries = 0; port < 0 && tries < TRIES; tries++) {
+        nanosleep(&pause_time, NULL);
+        port = open_port(name, flags);
     }
-    return sock;
+    return port;
 }
