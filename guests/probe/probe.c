@@ -294,6 +294,27 @@ static size_t echo_request(unsigned char *at)
     return 16;
 }
 
+/* A frame with an ICMPv6 message, its checksum left zero, to the group ff02::GROUP, from an address of this link. */
+static size_t icmpv6(unsigned char *frame, const struct card *card, unsigned char group, const void *message,
+    size_t length)
+{
+    const unsigned char to[6] = {0x33, 0x33, 0, 0, 0, group};
+
+    ethernet(frame, to, card->mac, ETH_P_IPV6);
+    memset(frame + 14, 0, 40);
+    frame[14] = 0x60;
+    put16(frame + 18, (uint16_t)length);
+    frame[20] = 58;
+    frame[21] = 255;
+    put16(frame + 22, 0xfe80);
+    frame[37] = card->mac[5];
+    put16(frame + 38, 0xff02);
+    frame[53] = group;
+    memcpy(frame + 54, message, length);
+    put16(frame + 56, checksum(frame + 22, 32 + length, (uint32_t)length + 58)); /* both addresses are part of it */
+    return 54 + length;
+}
+
 struct heard {
     struct in_addr address;
     const unsigned char *mac;
@@ -337,6 +358,17 @@ static void result_of(const char *probe, int wire, const unsigned char *frame, s
         tell(probe, hear(wire, wanted, what) ? "open" : "blocked", "");
 }
 
+static int is_mac(const char *text, unsigned char *mac)
+{
+    unsigned int part[6];
+
+    if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x", part, part + 1, part + 2, part + 3, part + 4, part + 5) != 6)
+        return 0;
+    for (int i = 0; i < 6; i++)
+        mac[i] = (unsigned char)part[i];
+    return 1;
+}
+
 /* The host's MAC, as the kernel's own ARP finds it when something is sent there. */
 static void mac_of(const char *address, unsigned char *mac)
 {
@@ -345,11 +377,9 @@ static void mac_of(const char *address, unsigned char *mac)
 
     memset(mac, 255, 6);
     while (table && fgets(line, sizeof line, table)) {
-        unsigned int part[6];
         if (sscanf(line, "%63s %31s %31s %31s", known, kind, flags, found) == 4 && !strcmp(known, address)
-            && strcmp(flags, "0x0") && sscanf(found, "%x:%x:%x:%x:%x:%x", part, part + 1, part + 2, part + 3, part + 4, part + 5) == 6)
-            for (int i = 0; i < 6; i++)
-                mac[i] = (unsigned char)part[i];
+            && strcmp(flags, "0x0"))
+            is_mac(found, mac);
     }
     if (table)
         fclose(table);
@@ -357,7 +387,6 @@ static void mac_of(const char *address, unsigned char *mac)
 
 static void probe_frames(const struct card *card, const char *host_name, struct in_addr host, struct in_addr neighbour)
 {
-    static const unsigned char all_routers[6] = {0x33, 0x33, 0, 0, 0, 2};
     unsigned char frame[FRAME], forged_mac[6], host_mac[6];
     struct in_addr forged;
     struct heard heard;
@@ -393,19 +422,8 @@ static void probe_frames(const struct card *card, const char *host_name, struct 
     length = 14 + ipv4(frame + 14, forged, host, 1, echo_request(frame + 34));
     result_of("forged_ip", wire, frame, length, is_arp_request_for, &heard);
 
-    memset(frame, 0, sizeof frame);
-    ethernet(frame, all_routers, card->mac, ETH_P_IPV6);
-    frame[14] = 0x60;
-    put16(frame + 18, 8);
-    frame[20] = 58;
-    frame[21] = 255;
-    memcpy(frame + 22, (const unsigned char[8]){0xfe, 0x80}, 8);
-    frame[37] = card->mac[5];
-    memcpy(frame + 38, (const unsigned char[2]){0xff, 2}, 2);
-    frame[53] = 2;
-    frame[54] = 133;
-    put16(frame + 56, checksum(frame + 22, 40, 8 + 58 + 133 * 256));
-    result_of("router", wire, frame, 62, is_router, NULL);
+    length = icmpv6(frame, card, 2, (const unsigned char[8]){133}, 8);
+    result_of("router", wire, frame, length, is_router, NULL);
     close(wire);
 }
 
@@ -429,7 +447,7 @@ static void shout(const char *what, int wire, const unsigned char *frame, size_t
 
 static int shout_all(const struct card *card, struct in_addr host, struct in_addr neighbour, const unsigned char *mac)
 {
-    static const unsigned char everybody[6] = {255, 255, 255, 255, 255, 255}, all_nodes[6] = {0x33, 0x33, 0, 0, 0, 1};
+    static const unsigned char everybody[6] = {255, 255, 255, 255, 255, 255};
     unsigned char frame[FRAME], forged[6], offer[260] = {2, 1, 6};
     struct in_addr all = {INADDR_BROADCAST};
     size_t length;
@@ -471,33 +489,10 @@ static int shout_all(const struct card *card, struct in_addr host, struct in_add
     length = 18 + ipv4(frame + 18, card->address, neighbour, 17, udp(frame + 38, 5000, 5000, "slipway", 7));
     shout("vlan", wire, frame, length);
 
-    memset(frame, 0, sizeof frame);
-    ethernet(frame, all_nodes, card->mac, ETH_P_IPV6);
-    frame[14] = 0x60;
-    put16(frame + 18, 16);
-    frame[20] = 58;
-    frame[21] = 255;
-    memcpy(frame + 22, (const unsigned char[]){0xfe, 0x80}, 2);
-    frame[37] = card->mac[5];
-    memcpy(frame + 38, (const unsigned char[]){0xff, 2}, 2);
-    frame[53] = 1;
-    frame[54] = 134;
-    frame[58] = 64;
-    put16(frame + 56, checksum(frame + 22, 48, 16 + 58));
-    shout("router_advertisement", wire, frame, 70);
+    length = icmpv6(frame, card, 1, (const unsigned char[16]){134, [4] = 64}, 16);
+    shout("router_advertisement", wire, frame, length);
     close(wire);
     return 0;
-}
-
-static int is_mac(const char *text, unsigned char *mac)
-{
-    unsigned int part[6];
-
-    if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x", part, part + 1, part + 2, part + 3, part + 4, part + 5) != 6)
-        return 0;
-    for (int i = 0; i < 6; i++)
-        mac[i] = (unsigned char)part[i];
-    return 1;
 }
 
 int main(int count, char **arguments)

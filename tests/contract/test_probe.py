@@ -98,6 +98,28 @@ def test_all_that_is_shouted_arrives_where_nothing_stops_it(unguarded: str, prob
     assert len(heard) >= len(said) == 10
 
 
+def test_what_it_says_in_ipv6_would_be_taken_by_whoever_hears_it(unguarded: str, probe: Path) -> None:
+    """A router drops a wrong checksum, and a probe that nobody answers finds nothing open."""
+    ours = bytes.fromhex("fe80") + bytes(13) + bytes.fromhex(mac_in(unguarded)[-2:])
+    with ears_at("sw-probe-next") as ears:
+        found(unguarded, probe, HOST, NEIGHBOUR, "22")
+        found(unguarded, probe, "shout", HOST, NEIGHBOUR, mac_in("sw-probe-next"))
+        heard = {frame[54]: frame for frame in ears.heard() if frame[12:14] == b"\x86\xdd" and frame[22:38] == ours}
+    solicitation, advertisement = heard[133], heard[134]
+    assert (solicitation[:6].hex(), solicitation[38:54].hex()) == ("333300000002", f"ff02{2:028x}")
+    assert (advertisement[:6].hex(), advertisement[38:54].hex()) == ("333300000001", f"ff02{1:028x}")
+    for frame in (solicitation, advertisement):
+        message = frame[54:]
+        assert int.from_bytes(frame[18:20]) == len(message)
+        pseudo = frame[22:54] + len(message).to_bytes(4) + frame[20].to_bytes(4)
+        total = sum(int.from_bytes(word) for word in words_of(pseudo + message))
+        assert total % 0xFFFF == 0, frame.hex()
+
+
+def words_of(data: bytes) -> list[bytes]:
+    return [data[at : at + 2] for at in range(0, len(data), 2)]
+
+
 @pytest.fixture
 def guarded(unguarded: str) -> str:
     """The same, behind the guard of sandbox networks: ports named as taps are, and isolated as libvirt makes them."""
