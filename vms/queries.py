@@ -32,6 +32,7 @@ from .states import (
     Role,
     Status,
 )
+from .wellformed import Errors
 
 PAGE_LIMIT = 100
 
@@ -108,6 +109,20 @@ def get_flavor(ref: str | UUID) -> Flavor:
     if flavor is None:
         raise BadInput({"flavor": [_("There is no such size.")]})
     return flavor
+
+
+def find_image_and_flavor(image: str | UUID, flavor: str | UUID, errors: Errors) -> tuple[Image | None, Flavor | None]:
+    """Return both, None for one that is not offered, with a sentence in `errors`: a person hears of both at once."""
+    found_image, found_flavor = None, None
+    try:
+        found_image = get_image(image)
+    except BadInput as refusal:
+        errors |= refusal.fields
+    try:
+        found_flavor = get_flavor(flavor)
+    except BadInput as refusal:
+        errors |= refusal.fields
+    return found_image, found_flavor
 
 
 @dataclass(frozen=True, slots=True)

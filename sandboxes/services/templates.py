@@ -17,7 +17,7 @@ from accounts.retrying import retried
 from accounts.system import system_project, system_user
 from vms import placement
 from vms.models import Flavor, Image, Node, Operation, VirtualMachine, Volume
-from vms.queries import get_flavor, get_image
+from vms.queries import find_image_and_flavor
 from vms.sealing import seal
 from vms.services.begin import journal
 from vms.states import DesiredState, NetworkKind, OperationKind, Role
@@ -81,15 +81,7 @@ def _checked(new: NewTemplate) -> tuple[Image, Flavor]:
     wellformed.check_network(new.network, errors)
     if not 0 <= new.pool_size <= wellformed.POOL_AT_MOST:
         errors["pool_size"] = [_("At most %(n)s clones wait.") % {"n": wellformed.POOL_AT_MOST}]
-    image = flavor = None
-    try:
-        image = get_image(new.image)
-    except BadInput as refusal:
-        errors |= refusal.fields
-    try:
-        flavor = get_flavor(new.flavor)
-    except BadInput as refusal:
-        errors |= refusal.fields
+    image, flavor = find_image_and_flavor(new.image, new.flavor, errors)
     if image and flavor and (problem := _does_not_fit(image, flavor)):
         errors["flavor"] = [problem]
     if errors or image is None or flavor is None:

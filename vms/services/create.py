@@ -5,7 +5,6 @@ from uuid import UUID
 
 import bcrypt
 from django.db import IntegrityError, transaction
-from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from accounts.access import Verb, get_project_for
@@ -17,10 +16,10 @@ from accounts.retrying import retried
 
 from .. import broadcast, placement, quotas
 from ..models import Flavor, Image, Operation, VirtualMachine, Volume
-from ..queries import get_flavor, get_image, get_vm_for
+from ..queries import find_image_and_flavor, get_vm_for
 from ..sealing import seal
 from ..states import DesiredState, OperationKind
-from ..wellformed import check_name, check_password, check_ssh_keys, check_text, check_user_data
+from ..wellformed import Errors, check_name, check_password, check_ssh_keys, check_text, check_user_data
 from .begin import begin, journal
 from .power import refuse_sandbox
 
@@ -105,21 +104,13 @@ def _taken() -> BadInput:
 
 def _checked(new: NewVm) -> tuple[Image, Flavor]:
     """Return image and flavor, or raise one BadInput with every field that is wrong."""
-    errors: dict[str, list[str | Promise]] = {}
+    errors: Errors = {}
     check_name(new.name, errors)
     check_text("description", new.description, 500, errors)
     check_ssh_keys(new.ssh_keys, errors)
     check_password(new.password, errors)
     check_user_data(new.user_data, errors)
-    image = flavor = None
-    try:
-        image = get_image(new.image)
-    except BadInput as refusal:
-        errors |= refusal.fields
-    try:
-        flavor = get_flavor(new.flavor)
-    except BadInput as refusal:
-        errors |= refusal.fields
+    image, flavor = find_image_and_flavor(new.image, new.flavor, errors)
     if image and flavor:
         _fits(image, flavor, errors)
     if errors or image is None or flavor is None:
@@ -127,7 +118,7 @@ def _checked(new: NewVm) -> tuple[Image, Flavor]:
     return image, flavor
 
 
-def _fits(image: Image, flavor: Flavor, errors: dict[str, list[str | Promise]]) -> None:
+def _fits(image: Image, flavor: Flavor, errors: Errors) -> None:
     if flavor.disk_gib < image.min_disk_gib:
         errors["flavor"] = [
             _("%(image)s needs a disk of %(needed)s GiB; %(flavor)s has %(has)s. Pick a larger size.")
