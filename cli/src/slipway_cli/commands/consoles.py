@@ -1,6 +1,7 @@
 """Ways into a guest: the serial console, ssh, and the tunnel that ssh goes through."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -45,10 +46,7 @@ def vm_ssh(
 
     It goes through the portal: no address of the machine needs to be reachable from here.
     """
-    with open_api() as api:
-        vm = find(api, "machine", name, project)
-        line = _ssh_line(api, vm, command, user=user, identity=identity, options=option)
-    os.execv(line[0], line)  # noqa: S606
+    _ssh(lambda api: find(api, "machine", name, project), command, user, identity, option)
 
 
 def sandbox_ssh(
@@ -64,10 +62,7 @@ def sandbox_ssh(
 
     The sandbox needs a network, and a key that its template lets in.
     """
-    with open_api() as api:
-        vm = _vm_of(api, find(api, "sandbox", name, project))
-        line = _ssh_line(api, vm, command, user=user, identity=identity, options=option)
-    os.execv(line[0], line)  # noqa: S606
+    _ssh(lambda api: _vm_of(api, find(api, "sandbox", name, project)), command, user, identity, option)
 
 
 def open_tunnel(name: EitherArgument, project: Project = "") -> None:
@@ -82,11 +77,15 @@ def _vm_of(api: Api, sandbox: Json) -> Json:
     return api.get(f"vms/{sandbox['id']}")
 
 
-def _ssh_line(
-    api: Api, vm: Json, command: list[str] | None, *, user: str, identity: Path | None, options: list[str]
-) -> list[str]:
+def _ssh(
+    find_vm: Callable[[Api], Json], command: list[str] | None, user: str, identity: Path | None, options: list[str]
+) -> None:
+    """Become ssh."""
     more = [f'IdentityFile="{identity}"'] if identity else []
-    return tunnel.ssh_command(vm, user or _user_of(api, vm), more + options, command or [])
+    with open_api() as api:
+        vm = find_vm(api)
+        line = tunnel.ssh_command(vm, user or _user_of(api, vm), more + options, command or [])
+    os.execv(line[0], line)  # noqa: S606
 
 
 def _user_of(api: Api, vm: Json) -> str:

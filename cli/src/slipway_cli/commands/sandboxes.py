@@ -8,6 +8,7 @@ import typer
 from ..asking import confirm
 from ..client import Api, Json, open_api
 from ..durations import minutes_of
+from ..ending import delete, show_end
 from ..following import follow
 from ..lookups import find
 from ..options import JsonFlag, Project, SandboxArgument, Template, Wait, Yes
@@ -73,12 +74,7 @@ def _finish(api: Api, answer: Json, wait: bool, json: bool, words: Callable[[Jso
         operation = follow(api, answer["operation"])
         answer = {"sandbox": api.get(f"sandboxes/{answer['sandbox']['id']}"), "operation": operation}
         warn_of_plain_boot(answer["sandbox"])
-    if json:
-        show_json(answer)
-    elif wait:
-        print(plain(words(answer["sandbox"])))
-    else:
-        say(f"{plain(answer['sandbox']['name'])}: not waiting. Look at it: slipway op show {answer['operation']['id']}")
+    show_end(answer, wait, json, lambda: words(answer["sandbox"]), f"{answer['sandbox']['name']}: not waiting.")
 
 
 @app.command("ls")
@@ -213,12 +209,4 @@ def delete_sandbox(
     with open_api() as api:
         sandbox = find(api, "sandbox", name, project)
         confirm(f"Delete the sandbox {plain(sandbox['name'])} of {plain(sandbox['project']['name'])} for good?", yes)
-        answer = api.delete(f"sandboxes/{sandbox['id']}")
-        if wait:
-            answer = {"operation": follow(api, answer["operation"])}
-    if json:
-        show_json(answer)
-    elif wait:
-        print(plain(f"{sandbox['name']} is gone."))
-    else:
-        say("Not waiting. Look at it: slipway op show " + answer["operation"]["id"])
+        delete(api, f"sandboxes/{sandbox['id']}", sandbox["name"], wait=wait, json=json)

@@ -9,6 +9,7 @@ import typer
 from .. import completing
 from ..asking import confirm, secret
 from ..client import Api, Json, open_api
+from ..ending import delete, show_end
 from ..faults import Code, Fault
 from ..following import follow
 from ..lookups import find
@@ -168,12 +169,7 @@ def _finish(api: Api, answer: Json, wait: bool, json: bool, words: Callable[[Jso
     if wait:
         operation = follow(api, answer["operation"])
         answer = {"vm": api.get(f"vms/{answer['vm']['id']}"), "operation": operation}
-    if json:
-        show_json(answer)
-    elif wait:
-        print(plain(words(answer["vm"])))
-    else:
-        say("Not waiting. Look at it: slipway op show " + answer["operation"]["id"])
+    show_end(answer, wait, json, lambda: words(answer["vm"]))
 
 
 def _verb(verb: str, doc: str, done: str) -> None:
@@ -237,12 +233,4 @@ def delete_vm(
     with open_api() as api:
         vm = find(api, "machine", name, project)
         confirm(f"Delete {plain(vm['name'])} of {plain(vm['project']['name'])} and its disks for good?", yes)
-        answer = api.delete(f"vms/{vm['id']}")
-        if wait:
-            answer = {"operation": follow(api, answer["operation"])}
-    if json:
-        show_json(answer)
-    elif wait:
-        print(plain(f"{vm['name']} is gone."))
-    else:
-        say("Not waiting. Look at it: slipway op show " + answer["operation"]["id"])
+        delete(api, f"vms/{vm['id']}", vm["name"], wait=wait, json=json)
