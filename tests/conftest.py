@@ -1,9 +1,11 @@
-"""What all layers share: a mark by folder, and no network where none belongs."""
+"""What all layers share: a mark by folder, no network where none belongs, and the guests' runner."""
 
 from pathlib import Path
 
 import pytest
 import pytest_socket
+
+from tests.guest_programs import compiled
 
 HERE = Path(__file__).parent
 WITHOUT_NETWORK = {"unit", "portal", "simulation"}  # UNIX sockets stay: event loops and PostgreSQL need them
@@ -32,3 +34,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:
     pytest_socket.enable_socket()
+
+
+@pytest.fixture(scope="session")
+def runner_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compiled(tmp_path_factory.getbasetemp())

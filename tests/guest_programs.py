@@ -7,7 +7,6 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 from guests.imagebuild.programs import sources_of
@@ -16,7 +15,6 @@ CHECKS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O
 DEADLINE = 20.0
 
 
-@cache
 def compiled(folder: Path) -> Path:
     """Compile it into this folder, which outlives the tests that use it."""
     out = folder / "slipway-runner"

@@ -90,7 +90,7 @@ def signed_in(browser: Browser, live: Live) -> Callable[[str], Any]:
     return cookies
 
 
-def opener(browser: Browser, live: Live, signed_in: Callable[[str], Any], stack: contextlib.ExitStack) -> Enter:
+def _opener(browser: Browser, live: Live, signed_in: Callable[[str], Any], stack: contextlib.ExitStack) -> Enter:
     """Return `enter(name, **options)`, which opens a window for someone, or for nobody yet."""
 
     def enter(name: str = "", **options: Any) -> Window:
@@ -110,7 +110,7 @@ def enter(
     windows: list[Window] = []
     request.node.windows = windows
     with contextlib.ExitStack() as stack:
-        plain = opener(browser, live, signed_in, stack)
+        plain = _opener(browser, live, signed_in, stack)
 
         def enter(name: str = "", **options: Any) -> Window:
             windows.append(plain(name, **options))
@@ -119,6 +119,21 @@ def enter(
         yield enter
         heard = [line for window in windows for line in window.complaints()]
     assert heard == []
+
+
+@pytest.fixture(scope="module")
+def enter_to_stay(browser: Browser, live: Live, signed_in: Callable[[str], Any]) -> Iterator[Enter]:
+    """Open windows that the tests of a module share; each test says which it looks at."""
+    with contextlib.ExitStack() as stack:
+        yield _opener(browser, live, signed_in, stack)
+
+
+@pytest.fixture
+def page(window: Window, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """The page of a module's one `window`, in which its tests tell a story; it may not have complained either."""
+    request.node.windows = [window]
+    yield window.page
+    assert window.complaints() == []
 
 
 @pytest.fixture

@@ -3,14 +3,12 @@
 The pages are those of the URL table: a new one without a line here fails.
 """
 
-import contextlib
 from functools import cache
 
 import pytest
 from django.urls import get_resolver, reverse
 
 from tests.e2e.browsing import BOOT_MS, harm, sideways
-from tests.e2e.conftest import opener
 from tests.live import wait_for
 
 LOOKS = {
@@ -118,18 +116,16 @@ def ids(api, machine):
 
 
 @pytest.fixture(scope="module")
-def window_of(browser, live, signed_in):
+def window_of(enter_to_stay, live):
     """Return someone's window in a look; each is opened once."""
-    with contextlib.ExitStack() as stack:
-        enter = opener(browser, live, signed_in, stack)
 
-        @cache
-        def window(who, look):
-            opened = enter(who, **LOOKS[look])
-            opened.context.add_cookies([{"name": "theme", "value": look, "url": live.url}])
-            return opened
+    @cache
+    def window(who, look):
+        opened = enter_to_stay(who, **LOOKS[look])
+        opened.context.add_cookies([{"name": "theme", "value": look, "url": live.url}])
+        return opened
 
-        yield window
+    return window
 
 
 @pytest.mark.parametrize("look", LOOKS)

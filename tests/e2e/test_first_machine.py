@@ -3,15 +3,13 @@
 The tests stand in the order of the story and share one window, as a person does.
 """
 
-import contextlib
 import secrets
 
 import libvirt
 import pytest
 from playwright.sync_api import expect
 
-from tests.e2e.browsing import BOOT_MS, LIT, Window, document_stayed, harm, mark_document, pill, sign_in, until
-from tests.e2e.conftest import opener
+from tests.e2e.browsing import BOOT_MS, LIT, document_stayed, harm, mark_document, pill, sign_in, until
 from tests.live import traces
 
 PASSWORD = "open-sesame-42"
@@ -30,16 +28,8 @@ def name(api):
 
 
 @pytest.fixture(scope="module")
-def window(browser, live, signed_in):
-    with contextlib.ExitStack() as stack:
-        yield opener(browser, live, signed_in, stack)()
-
-
-@pytest.fixture
-def page(window: Window, request):
-    request.node.windows = [window]
-    yield window.page
-    assert window.complaints() == []
+def window(enter_to_stay):
+    return enter_to_stay()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 The tests stand in the order of the story and share one window, as a person does.
 """
 
-import contextlib
 import re
 import secrets
 from pathlib import Path
@@ -11,8 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.e2e.browsing import BOOT_MS, Window, document_stayed, harm, mark_document, pill, sideways, until
-from tests.e2e.conftest import opener
+from tests.e2e.browsing import BOOT_MS, document_stayed, harm, mark_document, pill, sideways, until
 from tests.live import traces, wait_for
 
 SECRET = "put-into-the-sandbox"
@@ -31,16 +29,8 @@ def name(api):
 
 
 @pytest.fixture(scope="module")
-def window(browser, live, signed_in):
-    with contextlib.ExitStack() as stack:
-        yield opener(browser, live, signed_in, stack)("alice", accept_downloads=True)
-
-
-@pytest.fixture
-def page(window: Window, request):
-    request.node.windows = [window]
-    yield window.page
-    assert window.complaints() == []
+def window(enter_to_stay):
+    return enter_to_stay("alice", accept_downloads=True)
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from accounts.refusals import BadInput, InvalidState, Unavailable
 from hypervisor.errors import AgentUnavailable
 from sandboxes import gateway_runs
 from sandboxes.gateway_runs import NoSuchFile, TooLarge
-from tests.guest_programs import compiled
 from tests.portal.agent_guest import AgentGuests
 from tests.portal.gateways import DEADLINE, in_thread, live_gateway, run_to_end, said
 from vms import gateway_auth
@@ -23,17 +22,12 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.enable_socket
 MIB = 2**20
 
 
-@pytest.fixture(scope="session")
-def program(tmp_path_factory):
-    return compiled(tmp_path_factory.getbasetemp())
-
-
 @pytest.fixture
-async def gateway(world, program, tmp_path, monkeypatch):
+async def gateway(world, runner_program, tmp_path, monkeypatch):
     monkeypatch.setattr("console.agent_process.FOLDER", str(tmp_path / "agent"))
     monkeypatch.setattr("console.agent_process.SLOW_SECONDS", 0.1)
     agents = AgentGuests.like(world.hypervisor)
-    async with live_gateway(agents, program) as made:
+    async with live_gateway(agents, runner_program) as made:
         yield made
     agents.close()
 

@@ -7,16 +7,10 @@ import pytest
 
 from sandboxes import gateway_runs
 from sandboxes.states import RunStatus
-from tests.guest_programs import compiled
 from tests.portal.agent_guest import AgentGuests
 from tests.portal.gateways import DEADLINE, ended, in_thread, live_gateway, new_run, run_to_end, said
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.enable_socket]  # loopback only
-
-
-@pytest.fixture(scope="session")
-def program(tmp_path_factory):
-    return compiled(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture
@@ -29,8 +23,8 @@ def agents(world, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-async def gateway(agents, program):
-    async with live_gateway(agents, program) as made:
+async def gateway(agents, runner_program):
+    async with live_gateway(agents, runner_program) as made:
         yield made
 
 

@@ -14,22 +14,10 @@ import pytest
 from hypervisor import run_wire as wire
 from hypervisor.errors import AgentUnavailable
 from hypervisor.run_wire import Order
-from tests.guest_programs import compiled, runner
 from tests.runner_client import is_there, run_command
 
 DEADLINE = 20.0
 SESSION = uuid4()
-
-
-@pytest.fixture(scope="session")
-def program(tmp_path_factory):
-    return compiled(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture
-def guest(program):
-    with tempfile.TemporaryDirectory(prefix="sw-") as short, runner(program, Path(short) / "run") as process:
-        yield process
 
 
 def sh(guest, script, *words, timeout=DEADLINE, stdin=b"", **order):

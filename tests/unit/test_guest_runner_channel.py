@@ -2,7 +2,6 @@
 
 import random
 import signal
-import tempfile
 import time
 from pathlib import Path
 from uuid import uuid4
@@ -11,20 +10,9 @@ import pytest
 
 from hypervisor import run_wire as wire
 from hypervisor.run_wire import Order
-from tests.guest_programs import RunnerProcess, compiled, runner
+from tests.guest_programs import RunnerProcess
 from tests.runner_client import run_command
 from tests.runner_host import DEADLINE, SESSION, Host, begin
-
-
-@pytest.fixture(scope="session")
-def program(tmp_path_factory):
-    return compiled(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture
-def guest(program):
-    with tempfile.TemporaryDirectory(prefix="sw-") as short, runner(program, Path(short) / "run") as process:
-        yield process
 
 
 @pytest.fixture
