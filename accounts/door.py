@@ -8,7 +8,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -75,6 +75,12 @@ def reader(request: HttpRequest) -> User:
 def by_script(request: HttpRequest) -> bool:
     """Does a script of ours ask, which wants a fragment or a sentence and no whole page?"""
     return SCRIPT_HEADER in request.headers
+
+
+def ask(request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
+    """Show a question: alone for a script, which puts it into a dialog, else as a page of its own."""
+    shown = template if by_script(request) else "vms/ask_page.html"
+    return render(request, shown, context | {"ask": template}, status=status)
 
 
 def answer(request: HttpRequest, sentence: str | Promise, *, go: str = "") -> HttpResponseBase:

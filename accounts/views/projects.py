@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from .. import services
 from ..access import Verb, allows, get_project_for, role_in
 from ..actor import Actor
-from ..door import act, answer, by_script, page, reader
+from ..door import act, answer, ask, page, reader
 from ..forms import MemberForm
 from ..models import Membership, Project, Role
 from ..refusals import BadInput, NotVisible
@@ -107,6 +107,5 @@ def remove(request: HttpRequest, project_id: UUID, user_id: UUID) -> HttpRespons
         said = _("%(name)s is no longer in %(project)s.") % _words(member)
         left = user_id == reader(request).pk and not reader(request).is_staff
         return answer(request, said, go=reverse("accounts:projects") if left else _address(member.project))
-    ask = "accounts/ask_remove.html"
-    context = {"member": member, "heading": member.user.username, "ask": ask, "back": _address(member.project)}
-    return render(request, ask if by_script(request) else "vms/ask_page.html", context)
+    context = {"member": member, "heading": member.user.username, "back": _address(member.project)}
+    return ask(request, "accounts/ask_remove.html", context)

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from .. import services
 from ..actor import Actor
-from ..door import answer, by_script, page, reader
+from ..door import answer, ask, page, reader
 from ..forms import TokenForm
 from ..models import ApiToken
 from ..refusals import NotVisible
@@ -49,6 +49,5 @@ def revoke(request: HttpRequest, token_id: UUID) -> HttpResponseBase:
     if request.method == "POST":
         services.revoke_token(Actor.of(request), token_id)
         return answer(request, _("%(name)s is revoked.") % {"name": token.name}, go=reverse("accounts:tokens"))
-    ask = "accounts/ask_revoke.html"
-    context = {"token": token, "heading": token.name, "ask": ask, "back": reverse("accounts:tokens")}
-    return render(request, ask if by_script(request) else "vms/ask_page.html", context)
+    context = {"token": token, "heading": token.name, "back": reverse("accounts:tokens")}
+    return ask(request, "accounts/ask_revoke.html", context)

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from accounts.access import Verb
 from accounts.actor import Actor
 from accounts.dimensions import Dimension
-from accounts.door import act, answer, by_script, page, reader, refused
+from accounts.door import act, answer, ask, page, reader, refused
 from accounts.refusals import BadInput, QuotaExceeded, Refusal
 from vms import quotas
 from vms.presenting.gauges import gauges
@@ -81,11 +81,8 @@ def act_on(request: HttpRequest, vm_id: UUID, verb: str) -> HttpResponseBase:
 
 
 def _ask(request: HttpRequest, name: str, found: Sandbox, status: int = 200, **context: Any) -> HttpResponse:
-    """Show a question: alone for a script, which puts it into a dialog, else as a page of its own."""
-    template = f"sandboxes/ask_{name}.html"
-    back = reverse("sandboxes:detail", args=[found.vm_id])
-    context |= {"sandbox": found, "vm": found.vm, "ask": template, "back": back}
-    return render(request, template if by_script(request) else "vms/ask_page.html", context, status=status)
+    context |= {"sandbox": found, "vm": found.vm, "back": reverse("sandboxes:detail", args=[found.vm_id])}
+    return ask(request, f"sandboxes/ask_{name}.html", context, status)
 
 
 @page

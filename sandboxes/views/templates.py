@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from accounts.access import Verb, allows
 from accounts.actor import Actor
-from accounts.door import act, answer, by_script, page, reader, refused
+from accounts.door import act, answer, ask, page, reader, refused
 from accounts.models import Project, User
 from accounts.refusals import BadInput, NotVisible, Refusal
 from vms.context import chosen_project, my_projects
@@ -158,10 +158,9 @@ def retire(request: HttpRequest, template_id: UUID) -> HttpResponseBase:
     """Ask, then take the template away."""
     found = queries.get_template_for(reader(request), template_id, Verb.CHANGE)
     if request.method != "POST":
-        name = "sandboxes/ask_retire.html"
         back = reverse("sandboxes:template", args=[template_id])
-        context = {"template": found, "heading": found.name, "ask": name, "back": back}
-        return render(request, name if by_script(request) else "vms/ask_page.html", context)
+        context = {"template": found, "heading": found.name, "back": back}
+        return ask(request, "sandboxes/ask_retire.html", context)
     try:
         services.request_retire(Actor.of(request), template_id)
     except Refusal as refusal:

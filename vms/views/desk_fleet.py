@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from accounts.actor import Actor
-from accounts.door import act, answer, by_script, page, reader, staff_only
+from accounts.door import act, answer, ask, page, reader, staff_only
 from accounts.refusals import BadInput, NotVisible
 
 from .. import overview, queries, services
@@ -110,10 +110,8 @@ def cordon(request: HttpRequest, node_id: UUID) -> HttpResponseBase:
             return answer(request, said, go=reverse("desk:nodes"))
         except BadInput as refusal:
             form.take(refusal)
-    ask = "desk/ask_cordon.html"
-    context = {"node": node, "form": form, "ask": ask, "heading": node.name, "back": reverse("desk:nodes")}
-    template = ask if by_script(request) else "vms/ask_page.html"
-    return render(request, template, context, status=422 if form.errors else 200)
+    context = {"node": node, "form": form, "heading": node.name, "back": reverse("desk:nodes")}
+    return ask(request, "desk/ask_cordon.html", context, 422 if form.errors else 200)
 
 
 @act

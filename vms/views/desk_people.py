@@ -11,7 +11,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from accounts import services
 from accounts.actor import Actor
-from accounts.door import act, answer, by_script, page, reader, staff_only
+from accounts.door import act, answer, ask, page, reader, staff_only
 from accounts.forms import NewPersonForm, NewProjectForm
 from accounts.models import ApiToken, Membership, User
 from accounts.people import list_people, list_projects, members_of
@@ -142,10 +142,9 @@ def shut_out(request: HttpRequest, user_id: UUID) -> HttpResponseBase:
     if request.method == "POST":
         services.deactivate_user(Actor.of(request), found)
         return answer(request, _("%(name)s is shut out.") % {"name": found.username}, go=back)
-    ask = "desk/ask_shut_out.html"
-    context = {"person": found, "ask": ask, "heading": found.username, "back": back}
-    context["machines"] = overview.machines_by_person([found]).get(found.pk, (0, 0))
-    return render(request, ask if by_script(request) else "vms/ask_page.html", context)
+    machines = overview.machines_by_person([found]).get(found.pk, (0, 0))
+    context = {"person": found, "machines": machines, "heading": found.username, "back": back}
+    return ask(request, "desk/ask_shut_out.html", context)
 
 
 @act

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from accounts.access import Verb
 from accounts.actor import Actor
-from accounts.door import act, answer, by_script, page, reader, refused
+from accounts.door import act, answer, ask, page, reader, refused
 from accounts.refusals import BadInput, Refusal
 
 from .. import services
@@ -71,10 +71,8 @@ def again(request: HttpRequest, vm_id: UUID) -> HttpResponseBase:
     return answer(request, _("Trying again to create %(name)s.") % {"name": vm.name})
 
 
-def ask(request: HttpRequest, template: str, vm: VirtualMachine, status: int = 200, **context: Any) -> HttpResponse:
-    """Show a question: alone for a script, which puts it into a dialog, else as a page of its own."""
-    context |= {"vm": vm, "ask": template, "back": reverse("vms:detail", args=[vm.pk])}
-    return render(request, template if by_script(request) else "vms/ask_page.html", context, status=status)
+def _ask(request: HttpRequest, template: str, vm: VirtualMachine, status: int = 200, **context: Any) -> HttpResponse:
+    return ask(request, template, context | {"vm": vm, "back": reverse("vms:detail", args=[vm.pk])}, status)
 
 
 @page
@@ -83,7 +81,7 @@ def force_off(request: HttpRequest, vm_id: UUID) -> HttpResponseBase:
     if request.method == "POST":
         return power(request, vm_id, "force-off")
     vm = get_vm_for(reader(request), vm_id, Verb.CHANGE)
-    return ask(request, "vms/ask_force_off.html", vm)
+    return _ask(request, "vms/ask_force_off.html", vm)
 
 
 @page
@@ -92,9 +90,9 @@ def delete(request: HttpRequest, vm_id: UUID) -> HttpResponseBase:
     vm = get_vm_for(reader(request), vm_id, Verb.CHANGE)
     form = ConfirmNameForm(request.POST or None, vm=vm)
     if request.method != "POST":
-        return ask(request, "vms/ask_delete.html", vm, form=form)
+        return _ask(request, "vms/ask_delete.html", vm, form=form)
     if not form.is_valid():
-        return ask(request, "vms/ask_delete.html", vm, 422, form=form)
+        return _ask(request, "vms/ask_delete.html", vm, 422, form=form)
     try:
         services.request_delete(Actor.of(request), vm_id)
     except Refusal as refusal:
@@ -108,7 +106,7 @@ def edit(request: HttpRequest, vm_id: UUID) -> HttpResponseBase:
     vm = get_vm_for(reader(request), vm_id, Verb.CHANGE)
     form = EditForm(request.POST or None, initial={"name": vm.name, "description": vm.description})
     if request.method != "POST":
-        return ask(request, "vms/ask_edit.html", vm, form=form)
+        return _ask(request, "vms/ask_edit.html", vm, form=form)
     try:
         if form.is_valid():
             vm = services.request_rename(Actor.of(request), vm_id, **form.cleaned_data)
@@ -117,7 +115,7 @@ def edit(request: HttpRequest, vm_id: UUID) -> HttpResponseBase:
         form.take(refusal)
     except Refusal as refusal:
         return refused(request, refusal)
-    return ask(request, "vms/ask_edit.html", vm, 422, form=form)
+    return _ask(request, "vms/ask_edit.html", vm, 422, form=form)
 
 
 @page
@@ -127,7 +125,7 @@ def resize(request: HttpRequest, vm_id: UUID) -> HttpResponseBase:
     form = ResizeForm(request.POST or None, initial={"flavor": vm.flavor.name})
     context: dict[str, Any] = {"form": form, "flavors": offered_flavors()}
     if request.method != "POST":
-        return ask(request, "vms/ask_resize.html", vm, **context)
+        return _ask(request, "vms/ask_resize.html", vm, **context)
     try:
         if form.is_valid():
             vm, _operation = services.request_resize(Actor.of(request), vm_id, form.cleaned_data["flavor"])
@@ -136,4 +134,4 @@ def resize(request: HttpRequest, vm_id: UUID) -> HttpResponseBase:
         form.take(refusal)
     except Refusal as refusal:
         form.add_error(None, str(refusal.detail))
-    return ask(request, "vms/ask_resize.html", vm, 422, **context)
+    return _ask(request, "vms/ask_resize.html", vm, 422, **context)

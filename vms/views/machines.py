@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from accounts.access import as_uuid
 from accounts.actor import Actor
-from accounts.door import act, answer, by_script, page, reader, refused
+from accounts.door import act, answer, ask, page, reader, refused
 from accounts.refusals import BadInput, Refusal
 
 from .. import queries, services
@@ -138,7 +138,5 @@ def bulk_delete(request: HttpRequest) -> HttpResponseBase:
         "disk_gib": sum(vm.disk_gib for vm in vms),
         "heading": ngettext("Delete %(n)s machine?", "Delete %(n)s machines?", len(vms)) % {"n": len(vms)},
         "wrong": request.method == "POST",
-        "ask": "vms/ask_bulk_delete.html",
     }
-    template = context["ask"] if by_script(request) else "vms/ask_page.html"
-    return render(request, str(template), context, status=422 if context["wrong"] else 200)
+    return ask(request, "vms/ask_bulk_delete.html", context, 422 if context["wrong"] else 200)
