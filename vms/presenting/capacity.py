@@ -1,5 +1,6 @@
 """How full the nodes are: processors, memory and disk, running and allocated, against what there is."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from django.utils.translation import gettext as _
@@ -13,6 +14,7 @@ from . import amounts
 from .gauges import NEAR, Part
 
 GIB = 2**30
+Figures = tuple[int, int, int]  # running, allocated, and the whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,8 @@ def _percent(share: float) -> str:
     return _("%(n)s %%") % {"n": round(100 * share)}
 
 
-def _level(name: str, glyph: str, dimension: str, *, running: int, allocated: int, whole: int, more: str = "") -> Level:
+def _level(name: str, glyph: str, dimension: Dimension, figures: Figures, more: str = "") -> Level:
+    running, allocated, whole = figures
     share = allocated / whole if whole else 0.0
     text = _("%(running)s running, %(allocated)s allocated, of %(whole)s") % {
         "running": amounts.amount(dimension, running),
@@ -70,55 +73,32 @@ def _glyph(view: NodeView) -> str:
 
 def processors(nodes: list[NodeView], promised: int | None) -> list[Level]:
     """Return processors, all nodes first. Promising more than there are is usual: they are shared."""
-    dimension = Dimension.VCPUS
-    found = [
-        _level(
-            v.node.name,
-            _glyph(v),
-            dimension,
-            running=v.vcpus_running,
-            allocated=v.vcpus,
-            whole=v.node.vcpus,
-        )
-        for v in nodes
-    ]
-    together = _level(
-        _("All nodes"),
-        "ok",
-        dimension,
-        running=sum(v.vcpus_running for v in nodes),
-        allocated=sum(v.vcpus for v in nodes),
-        whole=sum(v.node.vcpus for v in nodes),
-        more=_promise(dimension, promised),
-    )
-    return [together, *found]
+    return _levels(Dimension.VCPUS, nodes, lambda v: (v.vcpus_running, v.vcpus, v.node.vcpus), promised)
 
 
 def memory(nodes: list[NodeView], promised: int | None) -> list[Level]:
     """Return memory, all nodes first. New machines start where less than 1.5 times the memory is promised."""
-    dimension = Dimension.MEMORY_MIB
-    found = []
-    for view in nodes:
-        level = _level(
-            view.node.name,
-            _glyph(view),
-            dimension,
-            running=view.memory_mib_running,
-            allocated=view.memory_mib,
-            whole=view.node.memory_mib,
-        )
-        offered = view.node.memory_mib * MEMORY_OVERCOMMIT
-        found.append(replace(level, tone=_tone(view.memory_mib_running / offered if offered else 0.0)))
-    together = _level(
-        _("All nodes"),
-        "ok",
-        dimension,
-        running=sum(v.memory_mib_running for v in nodes),
-        allocated=sum(v.memory_mib for v in nodes),
-        whole=sum(v.node.memory_mib for v in nodes),
-        more=_promise(dimension, promised),
+    together, *found = _levels(
+        Dimension.MEMORY_MIB, nodes, lambda v: (v.memory_mib_running, v.memory_mib, v.node.memory_mib), promised
     )
-    return [together, *found]
+    toned = []
+    for view, level in zip(nodes, found, strict=True):
+        offered = view.node.memory_mib * MEMORY_OVERCOMMIT
+        toned.append(replace(level, tone=_tone(view.memory_mib_running / offered if offered else 0.0)))
+    return [together, *toned]
+
+
+def _levels(
+    dimension: Dimension, nodes: list[NodeView], figures_of: Callable[[NodeView], Figures], promised: int | None
+) -> list[Level]:
+    """Return a level for all nodes together, then one for each."""
+    each = [figures_of(view) for view in nodes]
+    running, allocated, whole = (sum(figures[which] for figures in each) for which in range(3))
+    together = _level(_("All nodes"), "ok", dimension, (running, allocated, whole), _promise(dimension, promised))
+    return [
+        together,
+        *(_level(view.node.name, _glyph(view), dimension, figures) for view, figures in zip(nodes, each, strict=True)),
+    ]
 
 
 def disks(nodes: list[NodeView], promised: int | None) -> list[Level]:
