@@ -5,6 +5,7 @@ import io
 import pytest
 from PIL import Image
 
+from tests.portal.answers import ok, refused
 from vms import gateway_client
 from vms.models import Operation
 
@@ -12,19 +13,6 @@ from vms.models import Operation
 @pytest.fixture
 def alice(world):
     return world.api("alice")
-
-
-def ok(response, status=200):
-    assert response.status_code == status, response.content
-    return response.json()
-
-
-def refused(response, status, code):
-    assert response.status_code == status, response.content
-    assert response["Content-Type"] == "application/problem+json"
-    body = response.json()
-    assert (body["status"], body["code"]) == (status, code)
-    return body
 
 
 def test_a_console_ticket(world, alice):

@@ -5,6 +5,7 @@ from itertools import product
 import pytest
 from django.utils import timezone
 
+from tests.portal.answers import ok, refused
 from vms import queries
 from vms.models import Node, VirtualMachine
 from vms.states import Status, display_status
@@ -13,19 +14,6 @@ from vms.states import Status, display_status
 @pytest.fixture
 def alice(world):
     return world.api("alice")
-
-
-def ok(response, status=200):
-    assert response.status_code == status, response.content
-    return response.json()
-
-
-def refused(response, status, code):
-    assert response.status_code == status, response.content
-    assert response["Content-Type"] == "application/problem+json"
-    body = response.json()
-    assert (body["status"], body["code"]) == (status, code)
-    return body
 
 
 def test_lists_are_paged_by_cursor(world, alice, settings):

@@ -6,6 +6,7 @@ import pytest
 from django.utils import timezone
 
 from hypervisor.errors import NoSpace
+from tests.portal.answers import ok, refused
 from vms.models import Node, VirtualMachine
 
 NEW = {"name": "web-1", "image": "micro", "flavor": "nano", "project": "harbor"}
@@ -21,19 +22,6 @@ OPERATION_FIELDS = {
 @pytest.fixture
 def alice(world):
     return world.api("alice")
-
-
-def ok(response, status=200):
-    assert response.status_code == status, response.content
-    return response.json()
-
-
-def refused(response, status, code):
-    assert response.status_code == status, response.content
-    assert response["Content-Type"] == "application/problem+json"
-    body = response.json()
-    assert (body["status"], body["code"]) == (status, code)
-    return body
 
 
 def test_a_machine_from_create_to_delete(world, alice):
