@@ -13,7 +13,9 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
+
+from .writing import Writing
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -56,27 +58,21 @@ class Side(Protocol):
         """Read again."""
 
 
-class Stream(asyncio.Protocol):
+class Stream(Writing):
     """A `Duplex`, and a `Side`, over an asyncio transport. One task reads; any number may write."""
 
     def __init__(self, high_water: int = HIGH_WATER) -> None:
+        super().__init__()
         self._high_water = high_water
         self._chunks: list[bytes] = []
         self._size = 0
         self._reading = True
-        self._ended = False
         self._reader: asyncio.Future[None] | None = None
         self._sink: Callable[[bytes], None] | None = None
         self._room: Callable[[], None] | None = None
         self._over = asyncio.Event()
-        self._writable = asyncio.Event()
-        self._writable.set()
-        self._transport: asyncio.Transport | None = None
 
     # --- called by the transport ---
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         if self._sink:
@@ -92,16 +88,12 @@ class Stream(asyncio.Protocol):
         return False  # the transport closes itself: a VM's end has no half-open state worth keeping
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._ended = True
+        super().connection_lost(exc)
         self._over.set()
-        self._writable.set()
         self._wake()
 
-    def pause_writing(self) -> None:
-        self._writable.clear()
-
     def resume_writing(self) -> None:
-        self._writable.set()
+        super().resume_writing()
         if self._room:
             self._room()
 
@@ -112,13 +104,9 @@ class Stream(asyncio.Protocol):
         """Bytes that have arrived and were not read yet."""
         return self._size
 
-    @property
-    def ended(self) -> bool:
-        return self._ended
-
     async def read(self) -> bytes:
         """Return all that has arrived, waiting for the first byte of it; b"" at the end of the stream."""
-        if not self._chunks and not self._ended:
+        if not self._chunks and not self.ended:
             self._reader = asyncio.get_running_loop().create_future()
             try:
                 await self._reader
@@ -127,19 +115,6 @@ class Stream(asyncio.Protocol):
         data = self._taken()
         self.release()
         return data
-
-    def write(self, data: bytes) -> None:
-        if self._transport and not self._ended:
-            self._transport.write(data)
-
-    async def drain(self) -> None:
-        """Wait until the other side has taken most of what was written."""
-        await self._writable.wait()
-
-    def close(self) -> None:
-        """Drop the connection at once, with what was not written yet."""
-        if self._transport:
-            self._transport.abort()
 
     async def over(self) -> Ended:
         """Wait for the end of the stream."""
@@ -160,12 +135,12 @@ class Stream(asyncio.Protocol):
         return self._writable.is_set()
 
     def hold(self) -> None:
-        if self._reading and self._transport and not self._ended:
+        if self._reading and self._transport and not self.ended:
             self._reading = False
             self._transport.pause_reading()
 
     def release(self) -> None:
-        if not self._reading and self._transport and not self._ended:
+        if not self._reading and self._transport and not self.ended:
             self._reading = True
             self._transport.resume_reading()
 

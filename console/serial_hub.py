@@ -17,6 +17,7 @@ from uuid import UUID
 import structlog
 
 from .scrollback import Scrollback
+from .writing import Writing
 
 log = structlog.get_logger(__name__)
 SUFFIX = ".serial"
@@ -26,35 +27,25 @@ MESSAGE = 64 * 1024  # bytes handed to a viewer at once
 WRITE_HIGH_WATER = 64 * 1024
 
 
-class Line(asyncio.Protocol):
+class Line(Writing):
     """One domain's serial line, as long as its QEMU lives."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.scrollback = Scrollback()
-        self.ended = False
         self._viewers: set[Viewer] = set()
-        self._writable = asyncio.Event()
-        self._writable.set()
-        self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
+        super().connection_made(transport)
+        cast(asyncio.Transport, transport).set_write_buffer_limits(high=WRITE_HIGH_WATER)
 
     def data_received(self, data: bytes) -> None:
         self.scrollback.append(data)
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.ended = True
-        self._writable.set()
+        super().connection_lost(exc)
         self._wake()
-
-    def pause_writing(self) -> None:
-        self._writable.clear()
-
-    def resume_writing(self) -> None:
-        self._writable.set()
 
     def view(self) -> "Viewer":
         """Return a new viewer, which gets the scrollback first."""
@@ -68,17 +59,6 @@ class Line(asyncio.Protocol):
     @property
     def viewers(self) -> int:
         return len(self._viewers)
-
-    def write(self, data: bytes) -> None:
-        if self._transport and not self.ended:
-            self._transport.write(data)
-
-    async def drain(self) -> None:
-        await self._writable.wait()
-
-    def close(self) -> None:
-        if self._transport:
-            self._transport.abort()
 
     def _wake(self) -> None:
         for viewer in self._viewers:
