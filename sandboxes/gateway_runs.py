@@ -5,29 +5,20 @@ loop, because they last as long as somebody listens.
 """
 
 import contextlib
-import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
 import httpx
-import structlog
 from asgiref.sync import sync_to_async
-from django.utils.translation import gettext_lazy as _
 
 from accounts.refusals import BadInput, InvalidState, Refusal, Unavailable
-from vms import gateway_auth
+from vms import gateway_auth, gateway_calls
 from vms.models import Node, VirtualMachine
 
 from .models import Run
-
-log = structlog.get_logger(__name__)
-_TIMEOUT = httpx.Timeout(10, connect=1)
-_LASTING = httpx.Timeout(70, connect=1)  # a gateway gives up a transfer that stands still for 60 s
-_LIMITS = httpx.Limits(max_connections=64, max_keepalive_connections=8)
 
 
 class TooLarge(Refusal):
@@ -98,7 +89,7 @@ def put_file(vm: VirtualMachine, path: str, body: Iterable[bytes], *, kind: str 
     `mode` is octal, such as "755". BadInput for the path and the mode, TooLarge, InvalidState, Unavailable.
     """
     target = gateway_auth.files_path(vm.domain_uuid, path, kind, mode)
-    return int(_call(vm.node, "PUT", target, content=body, timeout=_LASTING).json()["bytes"])
+    return int(_call(vm.node, "PUT", target, content=body, timeout=gateway_calls.LASTING).json()["bytes"])
 
 
 @asynccontextmanager
@@ -110,11 +101,7 @@ async def open_file(vm: VirtualMachine, path: str) -> AsyncIterator[Fetched]:
 
 
 def _call(node: Node, method: str, path: str, fine: Iterable[int] = (), **options: Any) -> httpx.Response:
-    url = node.gateway_url.rstrip("/") + path
-    try:
-        response = _client().request(method, url, headers=_signed(node, path, method), **options)
-    except httpx.TransportError as error:
-        raise _away(node, repr(error)) from None
+    response = gateway_calls.call(node, method, path, **options)
     if not response.is_success and response.status_code not in fine:
         raise _refusal(node, response)
     return response
@@ -122,24 +109,11 @@ def _call(node: Node, method: str, path: str, fine: Iterable[int] = (), **option
 
 @asynccontextmanager
 async def _lasting(node: Node, path: str) -> AsyncIterator[httpx.Response]:
-    url = node.gateway_url.rstrip("/") + path
-    async with httpx.AsyncClient(timeout=_LASTING, trust_env=False, verify=_trusted()) as client:
-        request = client.build_request("GET", url, headers=_signed(node, path, "GET"))
-        try:
-            response = await client.send(request, stream=True)
-        except httpx.TransportError as error:
-            raise _away(node, repr(error)) from None
-        try:
-            if not response.is_success:
-                await response.aread()
-                raise _refusal(node, response)
-            yield response
-        finally:
-            await response.aclose()
-
-
-def _signed(node: Node, path: str, method: str) -> dict[str, str]:
-    return {gateway_auth.HEADER: gateway_auth.sign(node.name, path, method)}
+    async with gateway_calls.lasting(node, path) as response:
+        if not response.is_success:
+            await response.aread()
+            raise _refusal(node, response)
+        yield response
 
 
 def _refusal(node: Node, response: httpx.Response) -> Refusal:
@@ -148,7 +122,7 @@ def _refusal(node: Node, response: httpx.Response) -> Refusal:
         said = response.json()
         code, detail = str(said["code"]), str(said["detail"])
     except (ValueError, KeyError, TypeError):
-        return _away(node, f"HTTP {response.status_code}")
+        return gateway_calls.away(node, f"HTTP {response.status_code}")
     match response.status_code:
         case HTTPStatus.NOT_FOUND:
             return NoSuchFile(detail)
@@ -160,20 +134,3 @@ def _refusal(node: Node, response: httpx.Response) -> Refusal:
             return Unavailable(detail, code)
         case _:
             return InvalidState(detail, code)
-
-
-def _away(node: Node, why: str) -> Unavailable:
-    log.warning("gateway.away", node=node.name, error=why)
-    return Unavailable(_("The node does not answer just now. Try again in a moment."))
-
-
-@lru_cache(maxsize=1)
-def _trusted() -> ssl.SSLContext:
-    """Return the host's certificate authorities, which take some 20 ms to read."""
-    return httpx.create_ssl_context()
-
-
-@lru_cache(maxsize=1)
-def _client() -> httpx.Client:
-    """The process's client: connections are kept. Proxies of the environment are none of a gateway's business."""
-    return httpx.Client(timeout=_TIMEOUT, limits=_LIMITS, trust_env=False, follow_redirects=False)

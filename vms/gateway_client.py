@@ -4,7 +4,6 @@ A gateway that does not answer is left alone for some seconds, so that its pages
 """
 
 import threading
-from functools import lru_cache
 from uuid import UUID
 
 import httpx
@@ -13,10 +12,11 @@ from django.core.cache import cache
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
-from accounts.refusals import InvalidState, Unavailable
+from accounts.refusals import InvalidState
 from accounts.throttling import take
 
 from . import gateway_auth
+from .gateway_calls import Away, call
 from .models import Node, VirtualMachine
 from .states import ACTIVE
 
@@ -24,7 +24,6 @@ log = structlog.get_logger(__name__)
 FRESH_SECONDS = 3  # how old a screenshot may be
 AWAY_SECONDS = 5  # how long a gateway that did not answer is not asked again
 _TIMEOUT = httpx.Timeout(5, connect=1)
-_LIMITS = httpx.Limits(max_connections=16, max_keepalive_connections=8)
 _taking: dict[UUID, threading.Lock] = {}
 
 
@@ -55,29 +54,17 @@ def screenshot_for(user: User, vm: VirtualMachine) -> bytes:
 
 def _fetch(node: Node, path: str) -> bytes:
     """GET `path` from a node's gateway; InvalidState where the domain has none, Unavailable."""
-    away = f"gateway-away:{node.pk}"
-    if cache.get(away):
-        raise _unavailable(node)
-    headers = {gateway_auth.HEADER: gateway_auth.sign(node.name, path)}
+    left_alone = f"gateway-away:{node.pk}"
+    if cache.get(left_alone):
+        raise Away(node)
     try:
-        response = _client().get(node.gateway_url.rstrip("/") + path, headers=headers)
-    except httpx.TransportError as error:
-        log.warning("gateway.away", node=node.name, error=repr(error))
-        cache.set(away, True, AWAY_SECONDS)
-        raise _unavailable(node) from None
+        response = call(node, "GET", path, timeout=_TIMEOUT)
+    except Away:
+        cache.set(left_alone, True, AWAY_SECONDS)
+        raise
     if response.status_code in {404, 409}:
         raise InvalidState(_("This machine is off: it has no picture."))
     if response.status_code != httpx.codes.OK:
         log.warning("gateway.refused", node=node.name, status=response.status_code)
-        raise _unavailable(node)
+        raise Away(node)
     return response.content
-
-
-def _unavailable(node: Node) -> Unavailable:
-    return Unavailable(_("The node %(node)s does not answer just now. Try again in a moment.") % {"node": node.name})
-
-
-@lru_cache(maxsize=1)
-def _client() -> httpx.Client:
-    """The process's client: connections are kept. Proxies of the environment are none of a gateway's business."""
-    return httpx.Client(timeout=_TIMEOUT, limits=_LIMITS, trust_env=False, follow_redirects=False)

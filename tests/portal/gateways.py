@@ -14,6 +14,7 @@ from console.gateway import Gateway
 from sandboxes import gateway_runs
 from sandboxes.models import Run
 from tests.guest_programs import RunnerProcess
+from vms import gateway_calls
 from vms.models import Node, VirtualMachine
 
 DEADLINE = 20.0
@@ -57,8 +58,8 @@ class LiveGateway:
         await self._stack.aclose()
         self._stack = contextlib.AsyncExitStack()
         self._server = None
-        gateway_runs._client().close()
-        gateway_runs._client.cache_clear()
+        gateway_calls._client().close()
+        gateway_calls._client.cache_clear()
 
     def end_guests(self) -> None:
         for guest in self._guests:

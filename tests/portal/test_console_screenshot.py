@@ -14,7 +14,7 @@ from accounts.refusals import InvalidState, TooMany, Unavailable
 from console.gateway import Gateway
 from hypervisor import errors
 from hypervisor.specs import DomainState
-from vms import gateway_auth, gateway_client
+from vms import gateway_auth, gateway_calls, gateway_client
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -38,7 +38,7 @@ def wire(world, monkeypatch):
             return async_to_sync(ask)(gateway, request)
 
         client = httpx.Client(transport=httpx.MockTransport(carry))
-        monkeypatch.setattr(gateway_client, "_client", lambda: client)
+        monkeypatch.setattr(gateway_calls, "_client", lambda: client)
         yield made
         gateway.blocking.close()
 
