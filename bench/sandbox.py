@@ -257,10 +257,11 @@ class Bench:
         return made
 
     def _await_spare(self) -> None:
-        """Wait until a clone waits. One process asks again and again: to start it anew each time would load the machine."""
+        """Wait until a clone waits. One process asks again and again: each start of one would load the machine."""
         script = (
-            "import time; from sandboxes.models import Sandbox; until = time.monotonic() + 120\n"
-            f"rows = Sandbox.objects.filter(template='{self.warm['id']}', vm__role='spare', vm__observed_state='paused')\n"
+            "import time; from sandboxes.models import Sandbox; until = time.monotonic() + 100\n"
+            f"rows = Sandbox.objects.filter(template='{self.warm['id']}', vm__role='spare')\n"
+            "rows = rows.filter(vm__observed_state='paused')\n"
             "rows = rows.exclude(vm__operations__status__in=['pending', 'running'])\n"
             "while not rows.exists() and time.monotonic() < until: time.sleep(0.1)\n"
             "print(str(rows.exists()).lower())"

@@ -34,7 +34,7 @@ RUN = re.compile(rf"/internal/v1/runs/{UUID_TEXT}(?:/(output|events))?")
 FILES = re.compile(rf"/internal/v1/vms/{UUID_TEXT}/files")
 OUTPUT_BYTES = 1024 * 1024  # in one answer
 KEEPALIVE_SECONDS = 15.0
-NOT_HERE_SECONDS = 0.2  # between two looks at a run that waits to be begun
+NOT_HERE_SECONDS = 1.0  # between two looks at the row of a run that nobody carries here
 KINDS = {"file": b"application/octet-stream", "folder": b"application/x-tar"}
 
 
@@ -116,7 +116,7 @@ class DataPlane:
                 yield _event("end", facts or {"status": "gone"})
                 return
             yield b":\n\n"
-            await asyncio.sleep(NOT_HERE_SECONDS)
+            await self._runs.until_carried(run_id, NOT_HERE_SECONDS)
 
     async def _grown(self, spool: Spool, offsets: list[int], *, live: bool) -> AsyncIterator[bytes]:
         """Yield what there is from the offsets on, which move; with `live`, until the run ends."""

@@ -73,6 +73,7 @@ class Runs:
         self._blocking = blocking
         self._carried: dict[UUID, Carried] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._one_more = asyncio.Event()  # set, and another one, with each run that is carried
 
     # --- what web asks ---
     async def start(self, run_id: UUID) -> bool:
@@ -92,6 +93,13 @@ class Runs:
 
     def carried(self, run_id: UUID) -> Carried | None:
         return self._carried.get(run_id)
+
+    async def until_carried(self, run_id: UUID, seconds: float) -> None:
+        """Wait until this gateway carries a run, or so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while run_id not in self._carried:
+                    await self._one_more.wait()
 
     # --- all the time ---
     async def run(self) -> None:
@@ -137,6 +145,8 @@ class Runs:
     def _carry_on(self, job: Job, *, again: bool) -> None:
         carried = Carried(Spool(self.folder, job.id))
         self._carried[job.id] = carried
+        self._one_more.set()
+        self._one_more = asyncio.Event()
         task = asyncio.ensure_future(self._carry(job, carried, again=again))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -22,6 +22,8 @@ from vms.states import OperationKind, Role
 from .. import running
 from ..models import Sandbox, TemplateBuild
 
+IDLE_SHARE = 0.1  # of a processor
+IDLE_AFTER_SECONDS = 8.0  # at the latest
 KEEPS_DISK = (OperationKind.RESTORE,)
 ON = (DomainState.RUNNING, DomainState.PAUSED)
 
@@ -125,11 +127,29 @@ def identity(ctx: Context, *, with_keys: bool) -> Identity:
 def ensure_rested(ctx: Context) -> None:
     """The spare's processors stand still until it is handed out."""
     if ctx.state() is DomainState.RUNNING:
+        _until_idle(ctx)
         ctx.guard()
         ctx.hypervisor.pause(ctx.vm.domain_uuid)
     found = ctx.observe()
     if found is None or found.state is not DomainState.PAUSED:
         raise StepFailed("spare_lost", _("The spare went away while it was made."))
+
+
+def _until_idle(ctx: Context) -> None:
+    """Let the guest do what its new identity made it do: what is left of that, whoever claims it would wait for."""
+    seen: list[tuple[float, int]] = []
+
+    def idle() -> bool:
+        found = ctx.domain()
+        if found is None or found.cpu_time_ns is None:
+            return True
+        seen.append((ctx.clock(), found.cpu_time_ns))
+        if len(seen) < 2:
+            return False
+        (since, before), (now, used) = seen[-2:]
+        return (used - before) / 1e9 < IDLE_SHARE * (now - since)
+
+    ctx.wait_until(idle, IDLE_AFTER_SECONDS, first_seconds=0.5)
 
 
 def ensure_saved(ctx: Context) -> None:

@@ -38,7 +38,8 @@ cd /root 2>/dev/null || cd /
 BEGUN = f"test -d {SCRIPT}.d"
 CODE = f"cat {SCRIPT}.d/code 2>/dev/null"
 LOG = f"tail -c {guest.OUTPUT_TAIL_BYTES} {SCRIPT}.log 2>/dev/null"
-# no address, no lease to renew and nobody to renew it: each clone is given its own
+# No address, no lease to renew and nobody to renew it: each clone is given its own. No time service either, which in a
+# network without a way out never stops looking for one: the host sets a clone's clock whenever it begins or goes on.
 QUIET = """
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 rm -rf /run/slipway-ready*
@@ -48,6 +49,7 @@ if command -v systemctl >/dev/null && systemctl is-active -q systemd-networkd; t
 else
   for pid in $(pgrep -x network) $(pgrep udhcpc) $(pgrep dhclient); do kill "$pid" 2>/dev/null; done
 fi
+if command -v systemctl >/dev/null; then systemctl stop systemd-timesyncd chrony chronyd ntpsec 2>/dev/null; fi
 ip addr flush dev "$CARD"
 ip route flush dev "$CARD"
 ip link set "$CARD" up

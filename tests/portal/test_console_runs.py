@@ -11,6 +11,8 @@ import httpx
 import pytest
 
 from accounts.refusals import Unavailable
+from console import data_plane
+from console.runs import Runs
 from hypervisor.errors import AgentUnavailable
 from sandboxes import gateway_runs
 from sandboxes.models import Run
@@ -119,6 +121,23 @@ async def test_events_have_both_streams_and_the_end_and_can_be_taken_up(vm):
         assert (content["status"], content["exit_code"]) == ("exited", 9)
     async with asyncio.timeout(DEADLINE), followed(run, stdout=2, stderr=4) as events:
         assert [content.get("data") for _name, content in [event async for event in events]] == ["dAo=", None]
+
+
+async def test_whoever_listens_before_it_begins_hears_it_without_asking_again(vm, monkeypatch):
+    monkeypatch.setattr(data_plane, "NOT_HERE_SECONDS", 100.0)  # further than this test waits
+    waits, wait = asyncio.Event(), Runs.until_carried
+
+    async def until_carried(*asked):
+        waits.set()
+        await wait(*asked)
+
+    monkeypatch.setattr(Runs, "until_carried", until_carried)
+    run = await new_run(vm, "echo at once")
+    async with asyncio.timeout(DEADLINE):
+        listening = asyncio.ensure_future(until_output(run, b"at once\n"))
+        await waits.wait()
+        await in_thread(gateway_runs.start)(run)
+        assert await listening == b"at once\n"
 
 
 async def test_a_signal_from_inside_is_a_code_as_in_a_shell(vm):
