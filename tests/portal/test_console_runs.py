@@ -17,18 +17,12 @@ from hypervisor.errors import AgentUnavailable
 from sandboxes import gateway_runs
 from sandboxes.models import Run
 from sandboxes.states import RunStatus
-from tests.guest_programs import compiled
 from tests.portal.agent_guest import AgentGuests
 from tests.portal.gateways import DEADLINE, ended, in_thread, live_gateway, new_run, run_to_end, said
 from vms import gateway_auth
 from vms.models import Node, VirtualMachine
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.enable_socket]  # loopback only
-
-
-@pytest.fixture(scope="session")
-def program(tmp_path_factory):
-    return compiled(tmp_path_factory.getbasetemp())
 
 
 class NoAgents(AgentGuests):
@@ -39,8 +33,8 @@ class NoAgents(AgentGuests):
 
 
 @pytest.fixture
-async def gateway(world, program):
-    async with live_gateway(NoAgents.like(world.hypervisor), program) as made:
+async def gateway(world, runner_program):
+    async with live_gateway(NoAgents.like(world.hypervisor), runner_program) as made:
         yield made
 
 
