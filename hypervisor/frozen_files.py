@@ -54,8 +54,7 @@ class FrozenFolder:
         with _told():
             self.path.mkdir(mode=0o711, parents=True, exist_ok=True)
             self.path.chmod(0o711)
-            self.ram.unlink(missing_ok=True)
-            with self.ram.open("xb") as file:
+            with _fresh(self.ram) as fresh, fresh.open("wb") as file:
                 os.fchmod(file.fileno(), 0o600)
                 os.posix_fallocate(file.fileno(), 0, memory_mib * 2**20)
                 os.fchown(file.fileno(), uid, gid)
@@ -72,13 +71,10 @@ class FrozenFolder:
 
         They are copied away rather than dug out: what was only set aside for the file is no hole, yet reads as one.
         """
-        fresh = self.path / "ram.new"
-        with _told():
+        with _told(), _fresh(self.ram) as fresh:
             copy = ["cp", "--sparse=always", str(self.ram), str(fresh)]
             subprocess.run(copy, check=True, capture_output=True, timeout=_COPY_SECONDS)
             fresh.chmod(0o600)
-            _sync(fresh)
-            fresh.rename(self.ram)
 
     def keep_disk(self, source: Path) -> None:
         """The domain's disk is here, not where it was, and nobody may write it."""
@@ -89,7 +85,8 @@ class FrozenFolder:
                 except OSError as error:
                     if error.errno != errno.EXDEV:
                         raise
-                    _copy(source, self.disk)
+                    with _fresh(self.disk) as fresh:
+                        shutil.copyfile(source, fresh)
             source.unlink(missing_ok=True)
             os.chown(self.disk, 0, 0)
             self.disk.chmod(0o444)
@@ -104,11 +101,9 @@ class FrozenFolder:
             "shape": shape,
             "disk_below": [str(path) for path in disk_below],
         }
-        fresh = self.manifest.with_suffix(".new")
         with _told():
-            fresh.write_text(json.dumps(content, indent=1))
-            _sync(fresh)
-            fresh.rename(self.manifest)
+            with _fresh(self.manifest) as fresh:
+                fresh.write_text(json.dumps(content, indent=1))
             _sync(self.path)
 
     def read(self) -> tuple[FrozenFacts, Shape] | None:
@@ -152,11 +147,17 @@ def _told() -> Iterator[None]:
         raise HypervisorError(str(error)) from error
 
 
-def _copy(source: Path, target: Path) -> None:
-    fresh = target.with_suffix(".new")
-    shutil.copyfile(source, fresh)
-    _sync(fresh)
-    fresh.rename(target)
+@contextlib.contextmanager
+def _fresh(path: Path) -> Iterator[Path]:
+    """Where to write what takes this place when it is whole. Of what fails nothing stays that would fill the disk."""
+    fresh = path.with_name(f"{path.name}.new")
+    try:
+        yield fresh
+        _sync(fresh)
+        fresh.rename(path)
+    except Exception:
+        fresh.unlink(missing_ok=True)
+        raise
 
 
 def _sync(path: Path) -> None:

@@ -1,5 +1,6 @@
 """The parts of cloning that need no hypervisor: identity, files, XML of what was saved, rules of the packet filter."""
 
+import errno
 import os
 import subprocess
 from dataclasses import replace
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key, l
 from hypervisor.clone_shape import misfits, shape_of
 from hypervisor.domain_memory import Ram, forget_file
 from hypervisor.domain_xml import build_clone
-from hypervisor.errors import AgentUnavailable, BadSpec
+from hypervisor.errors import AgentUnavailable, BadSpec, NoSpace
 from hypervisor.frozen_files import FrozenFolder
 from hypervisor.identity import check_identity, new_identity, request, script
 from hypervisor.libvirt_driver import identifying
@@ -153,6 +154,29 @@ def test_a_folder_is_frozen_when_its_manifest_is_there_and_whole(tmp_path: Path)
     folder.remove()
     folder.remove()
     assert not folder.path.exists()
+
+
+class Killed(BaseException):
+    """Passes through everything, as SIGKILL would."""
+
+
+@pytest.mark.parametrize("end", [Killed(), OSError(errno.ENOSPC, "full")], ids=["killed", "full"])
+def test_memory_that_is_half_made_does_not_look_whole(
+    tmp_path: Path, end: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = FrozenFolder(tmp_path / "t")
+
+    def fail(*_arguments: object) -> None:
+        raise end
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", fail)
+        with pytest.raises((Killed, NoSpace)):
+            folder.make_ram(1, os.getuid(), os.getgid())
+    assert not folder.ram.exists()
+    folder.make_ram(1, os.getuid(), os.getgid())
+    assert [path.name for path in folder.path.iterdir()] == ["ram"]
+    assert folder.ram.stat().st_size == 2**20
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"format": 1}', '{"format": 2, "shape": {}}', "{" * 5000])
