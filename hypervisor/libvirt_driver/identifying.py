@@ -17,6 +17,7 @@ from .cloning import CloneVerbs
 from .link import verb
 
 _LOOK_SECONDS = 1.0
+_AGENT_SECONDS = 5
 _POLL_SECONDS = 0.02
 
 
@@ -42,14 +43,20 @@ class IdentifyVerbs(CloneVerbs):
     def _tell_agent(self, uuid: UUID, identity: Identity, deadline: float) -> None:
         text = base64.b64encode(script(identity, time.time()).encode()).decode()
         arguments = {"path": "/bin/sh", "input-data": text, "capture-output": True}
-        process = self.agent(uuid, "guest-exec", arguments, _seconds_left(deadline))
+        process = self._ask(uuid, "guest-exec", arguments, deadline)
         while True:
-            answer = self.agent(uuid, "guest-exec-status", {"pid": process["pid"]}, _seconds_left(deadline))
+            answer = self._ask(uuid, "guest-exec-status", {"pid": process.get("pid")}, deadline)
             if answer.get("exited"):
                 break
             time.sleep(_POLL_SECONDS)
         if answer.get("exitcode") != 0:
             raise AgentUnavailable(f"the identity was refused: {str(answer.get('err-data'))[:400]}")
+
+    def _ask(self, uuid: UUID, command: str, arguments: dict[str, Any], deadline: float) -> dict[str, Any]:
+        answer = self.agent(uuid, command, arguments, min(_AGENT_SECONDS, _seconds_left(deadline)))
+        if not isinstance(answer, dict):
+            raise AgentUnavailable(f"{command} was answered with no object")
+        return answer
 
 
 def _tell_listener(domain: Any, path: str, identity: Identity, deadline: float) -> bool:

@@ -11,6 +11,7 @@ from vms.operations.context import Context, StepFailed
 
 OUTPUT_TAIL_BYTES = 4000
 CHUNK_BYTES = 24 * 1024
+AGENT_SECONDS = 5  # for each answer; what takes longer is begun, and asked after
 
 
 def execute(ctx: Context, script: str, timeout_seconds: float) -> tuple[int, str]:
@@ -45,7 +46,7 @@ def put(ctx: Context, path: str, content: bytes) -> None:
 
 
 def _value(ctx: Context, command: str, **arguments: Any) -> Any:
-    return ctx.hypervisor.agent(ctx.vm.domain_uuid, command, arguments, 10)
+    return ctx.hypervisor.agent(ctx.vm.domain_uuid, command, arguments, AGENT_SECONDS)
 
 
 def _answer(ctx: Context, command: str, **arguments: Any) -> dict[str, Any]:

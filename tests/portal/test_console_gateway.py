@@ -3,17 +3,21 @@
 import asyncio
 import contextlib
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 import structlog
 from django.db import OperationalError
+from django.db.models.functions import Now
 
 from accounts.services import deactivate_user, revoke_token
 from console.gateway import Gateway
 from hypervisor.errors import Unavailable
 from hypervisor.specs import DomainState
+from sandboxes import sweeps
+from sandboxes.models import Sandbox
 from tests.portal.consoles import (
     DEADLINE,
     ORIGIN,
@@ -28,6 +32,7 @@ from tests.portal.consoles import (
     token_actor,
     with_ticket,
 )
+from tests.portal.lab import make_lab, stub_gateway
 from tests.serial_line import FakeQemu
 from vms import console_access, services
 from vms.models import ConsoleSession, ConsoleTicket, VirtualMachine
@@ -323,6 +328,24 @@ async def test_a_machine_seen_off_or_deleted_ends_its_consoles(world, vm, gatewa
     await in_database(services.request_delete)(world.actor("alice"), other.pk)
     await gateway.watch.check()
     assert (await off.closed(), await gone.closed()) == (4409, 4404)
+
+
+async def test_a_lease_that_ends_closes_the_consoles_of_its_sandbox(world, gateway, monkeypatch):
+    stub_gateway(monkeypatch)
+    lab = await in_database(make_lab)(world)
+    box = await in_database(lab.sandbox)()
+    client = console(gateway, await issue(world, "alice", box.vm), ORIGIN)
+    assert await client.open()
+    assert await client.read()
+    await in_database(Sandbox.objects.update)(expires_at=Now() - timedelta(seconds=1))
+    assert await in_database(sweeps.end_leases)() == 1
+    await gateway.watch.check()
+    assert await client.is_open()  # until it is off: what happens at the end may be watched
+    await in_database(world.drain)()
+    await gateway.watch.check()
+    assert await client.closed() == 4409
+    await eventually(no_rows)
+    assert (await in_database(lab.again)(box)).lease_status == "ended"
 
 
 async def test_a_display_that_closes_because_its_machine_went_off(world, vm, gateway, displays):

@@ -63,6 +63,7 @@ def test_whoever_dies_anywhere_the_next_one_finishes_it_f1(lab, monkeypatch, pla
     assert operation.attempt == (1 if place.point == "after the end" else 2)
     assert evaluate(lab.world.hypervisor) == []
     check(lab, place.kind, box)
+    refilled(lab)
 
 
 @pytest.mark.parametrize("place", list(places({OperationKind.RESET})), ids=str)
@@ -82,6 +83,72 @@ def test_nor_does_a_waiting_clone_that_a_reset_took_get_lost_f1(lab, monkeypatch
     assert (operation.status, operation.progress) == ("succeeded", 100)
     assert evaluate(lab.world.hypervisor) == []
     check(lab, OperationKind.RESET, box)
+    refilled(lab)
+
+
+@pytest.mark.parametrize("place", list(places({OperationKind.SUSPEND, OperationKind.DELETE})), ids=str)
+def test_a_lease_ends_whoever_dies_meanwhile_f1(lab, monkeypatch, place):
+    """Paused to disk at its end, deleted after its grace; at either the worker dies."""
+    lab.prepared()
+    box = lab.sandbox()
+    Sandbox.objects.update(expires_at=Now() - timedelta(seconds=1))
+    assert sweeps.end_leases() == 1
+    if place.kind == OperationKind.DELETE:
+        lab.world.drain()
+        Sandbox.objects.update(grace_until=Now() - timedelta(seconds=1))
+        assert sweeps.delete_after_grace() == 1
+    operation = Operation.objects.get(vm=box.vm_id, status__in=LIVE)
+    assert operation.kind == place.kind
+    with monkeypatch.context() as patch:
+        die_at(patch, place)
+        with pytest.raises(Killed):
+            runner.run(operation.pk, lab.world.hypervisor)
+    Operation.objects.filter(pk=operation.pk).update(lease_expires_at=Now() - timedelta(seconds=1))
+    lab.world.drain()
+    operation.refresh_from_db()
+    assert (operation.status, operation.error_code) == ("succeeded", "")
+    assert evaluate(lab.world.hypervisor) == []
+    if place.kind == OperationKind.DELETE:
+        assert not VirtualMachine.objects.exists()
+        assert lab.world.hypervisor._host.domains == {}
+    else:
+        assert lab.again(box).lease_status == "ended"
+        check(lab, place.kind, box)
+    refilled(lab)
+
+
+@pytest.mark.parametrize("last", ["begin", "lose", "record"])
+def test_a_sweep_that_dies_while_it_ends_a_lease_has_not_begun_f1(lab, monkeypatch, last):
+    lab.prepared()
+    box = lab.sandbox()
+    Sandbox.objects.update(expires_at=Now() - timedelta(seconds=1))
+    with monkeypatch.context() as patch:
+        die_after(patch, sweeps.running if last == "lose" else sweeps, last)
+        with pytest.raises(Killed):
+            sweeps.end_leases()
+    assert lab.again(box).lease_status == "running"
+    assert not Operation.objects.filter(status__in=LIVE).exists()
+    assert sweeps.end_leases() == 1
+    lab.world.drain()
+    check(lab, OperationKind.SUSPEND, box)
+    assert evaluate(lab.world.hypervisor) == []
+
+
+def die_after(patch, module, name):
+    really = getattr(module, name)
+
+    def dying(*args, **named):
+        really(*args, **named)
+        raise Killed
+
+    patch.setattr(module, name, dying)
+
+
+def refilled(lab):
+    """The pool fills again, and nothing else is there than should be."""
+    [spare] = lab.spares()
+    assert spare.vm.observed_state == "paused"
+    assert evaluate(lab.world.hypervisor) == []
 
 
 def check(lab, kind, box):
