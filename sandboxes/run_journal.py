@@ -11,6 +11,7 @@ from uuid import UUID
 from django.db.models.functions import Now
 
 from accounts import clock
+from vms import broadcast
 from vms.models import VirtualMachine
 from vms.states import DesiredState
 
@@ -84,7 +85,10 @@ def still_wanted(run_ids: Collection[UUID]) -> dict[UUID, bool]:
 
 
 def end(run_id: UUID, ending: Ending) -> bool:
-    """Write how it ended; False where somebody else ended it first, such as a reset of its sandbox."""
+    """Write how it ended, and hint those who look at its machine; False where somebody else ended it first.
+
+    Not one transaction: who ends runs because of their machine holds the machine's lock first and theirs then.
+    """
     done = Run.objects.filter(pk=run_id, status__in=RUN_LIVE).update(
         status=ending.status,
         exit_code=ending.exit_code,
@@ -98,6 +102,9 @@ def end(run_id: UUID, ending: Ending) -> bool:
         finished_at=Now(),
         stdin=None,
     )
+    vm = VirtualMachine.objects.only("project", "version").filter(runs=run_id).first() if done else None
+    if vm is not None:
+        broadcast.vm_changed(vm)
     return bool(done)
 
 

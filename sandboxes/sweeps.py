@@ -291,10 +291,12 @@ def tend_runs() -> int:
     """Begin runs whose bell was not heard, and end those that waited too long or whose domain has gone."""
     late = Run.objects.filter(status=RunStatus.PENDING, created_at__lt=Now() - RUN_WAITS)
     for run in late.select_related("vm")[:AT_ONCE]:
-        Run.objects.filter(pk=run.pk, status=RunStatus.PENDING).update(
+        ended = Run.objects.filter(pk=run.pk, status=RunStatus.PENDING).update(
             status=RunStatus.FAILED, finished_at=Now(), error_code="not_started",
             error_detail=_("The sandbox was not ready in time."),
         )  # fmt: skip
+        if ended:
+            broadcast.vm_changed(run.vm)
     begun = 0
     waiting = VirtualMachine.objects.filter(runs__status=RunStatus.PENDING).annotate(n=Count("runs")).distinct()
     for vm in waiting.select_related("node")[:AT_ONCE]:
@@ -308,6 +310,7 @@ def tend_runs() -> int:
             ObservedState.ABSENT,
         ):
             running.lose(run.vm, "guest_stopped", _("The sandbox stopped while this ran."))
+            broadcast.vm_changed(run.vm)
     return begun
 
 

@@ -15,6 +15,7 @@ from accounts.actor import Actor
 from accounts.audit import record
 from accounts.refusals import BadInput, InvalidState
 from accounts.retrying import retried
+from vms import broadcast
 from vms.models import Operation
 from vms.states import LIVE, MAKING, DesiredState
 from vms.wellformed import Errors
@@ -115,5 +116,7 @@ def request_kill(actor: Actor, run_id: UUID | str) -> Run:
             asked = Run.objects.filter(pk=run.pk, status=RunStatus.RUNNING).update(kill_requested_at=Now())
             if asked:
                 transaction.on_commit(partial(gateway_runs.kill, run))
+    if waiting:
+        broadcast.vm_changed(run.vm)
     run.refresh_from_db()
     return run

@@ -90,6 +90,27 @@ async def test_a_run_has_output_a_code_and_times(vm):
     assert await said(run, "stderr") == b"here in /tmp\n"
 
 
+async def test_the_end_of_a_run_is_hinted_to_those_who_look_at_its_machine(vm, bells):
+    run = await new_run(vm, "read line; exit 3", stdin=b"")
+    before, rung = await version(vm), len(bells)
+    await in_thread(gateway_runs.start)(run)
+    await ended(run)
+    await eventually_rung(bells, rung + 1)
+    assert await version(vm) == before + 1
+
+
+@in_thread
+def version(vm):
+    return VirtualMachine.objects.get(pk=vm.pk).version
+
+
+async def eventually_rung(bells, number):
+    """The row is written first, the bell rung then."""
+    async with asyncio.timeout(DEADLINE):
+        while len(bells) < number:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
 async def test_output_is_there_while_it_runs(vm):
     run = await new_run(vm, "echo one; read line; echo two", stdin=b"")
     run = await new_run(vm, "echo one; sleep 100")

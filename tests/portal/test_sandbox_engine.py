@@ -210,6 +210,24 @@ def test_a_run_in_a_running_sandbox_begins_at_once(lab, started, django_capture_
     assert Run.objects.get().argv == ["/bin/sh", "-c", "echo hello"]
 
 
+@pytest.mark.parametrize("end", ["killed", "not_started", "guest_stopped"])
+def test_whoever_ends_a_run_hints_those_who_look_at_its_machine(lab, end):
+    box = lab.sandbox()
+    run = lab.run(box)
+    if end == "not_started":
+        Run.objects.update(created_at=timezone.now() - timedelta(hours=1))
+    if end == "guest_stopped":
+        Run.objects.update(status="running", started_at=timezone.now() - timedelta(minutes=1))
+    before = VirtualMachine.objects.get(pk=box.vm_id).version
+    if end == "killed":
+        services.request_kill(lab.world.actor("alice"), run.pk)
+    else:
+        sweeps.tend_runs()
+    run.refresh_from_db()
+    assert (run.is_live, run.error_code) == (False, "" if end == "killed" else end)
+    assert VirtualMachine.objects.get(pk=box.vm_id).version == before + 1
+
+
 @pytest.mark.parametrize("network", ["none", "isolated", "nat"])
 def test_the_network_that_was_chosen(lab, network):
     lab.prepared()
