@@ -77,7 +77,8 @@ class DataPlane:
                 await self._output(scope, send, run_id, query)
             elif what == "events" and method == "GET":
                 offsets = [_number(query.get(name, "")) for name in STREAMS]
-                await stream(receive, send, self._events(run_id, offsets), [(b"content-type", b"text/event-stream")])
+                events = self._events(run_id, offsets, query.get("language", ""))
+                await stream(receive, send, events, [(b"content-type", b"text/event-stream")])
             else:
                 await answer(scope, send, 405)
 
@@ -104,14 +105,14 @@ class DataPlane:
         headers = [(b"x-slipway-next", str(offset + len(out)).encode()), (b"x-slipway-ended", b"1" if last else b"0")]
         await answer(scope, send, 200, out, "application/octet-stream", more=headers)
 
-    async def _events(self, run_id: UUID, offsets: list[int]) -> AsyncIterator[bytes]:
+    async def _events(self, run_id: UUID, offsets: list[int], language: str) -> AsyncIterator[bytes]:
         """Yield server-sent events: `output` as long as there is some or may be, then `end`."""
         while True:
             carried = self._runs.carried(run_id)
             spool = carried.spool if carried else Spool(self._runs.folder, run_id)
             async for event in self._grown(spool, offsets, live=carried is not None):
                 yield event
-            facts = await self._blocking.database(run_journal.facts, run_id, settings.NODE_NAME)
+            facts = await self._blocking.database(run_journal.facts, run_id, settings.NODE_NAME, language)
             if facts is None or facts["status"] in RUN_ENDED:
                 yield _event("end", facts or {"status": "gone"})
                 return

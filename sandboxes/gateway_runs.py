@@ -71,13 +71,13 @@ def output(run: Run, stream: str, offset: int = 0, limit: int = 2**20) -> Piece:
     return Piece(response.content, following, response.headers["x-slipway-ended"] == "1")
 
 
-async def events(run: Run, stdout: int = 0, stderr: int = 0) -> AsyncIterator[bytes]:
-    """Yield server-sent events from these offsets on, until the run ends. Unavailable.
+async def events(run: Run, stdout: int = 0, stderr: int = 0, language: str = "en") -> AsyncIterator[bytes]:
+    """Yield server-sent events from these offsets on, until the run ends, in a reader's language. Unavailable.
 
     `output` has {stream, offset, data}, data in base64, and the id `<next stdout offset>-<next stderr offset>`; `end`,
     the last, has {status, exit_code, signal, error_code, error_detail}. Comments keep the connection alive.
     """
-    path = gateway_auth.run_path(run.pk, "events", stdout=stdout, stderr=stderr)
+    path = gateway_auth.run_path(run.pk, "events", stdout=stdout, stderr=stderr, language=language)
     async with _lasting(await sync_to_async(lambda: run.vm.node)(), path) as response:
         async for data in response.aiter_raw():
             yield data

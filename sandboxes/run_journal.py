@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models.functions import Now
+from django.utils.translation import override
 
 from accounts import clock
 from vms import broadcast
@@ -16,7 +18,7 @@ from vms.models import VirtualMachine
 from vms.states import DesiredState
 
 from .models import Run
-from .states import RUN_LIVE, RunStatus
+from .states import RUN_LIVE, RunStatus, why
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +110,14 @@ def end(run_id: UUID, ending: Ending) -> bool:
     return bool(done)
 
 
-def facts(run_id: UUID, node: str) -> dict[str, Any] | None:
-    """Return what tells how a run of this node is doing, or None where there is none."""
+def facts(run_id: UUID, node: str, language: str = "") -> dict[str, Any] | None:
+    """Return what tells how a run of this node is doing, in a reader's language, or None where there is none."""
     rows = Run.objects.filter(pk=run_id, vm__node__name=node)
     found = rows.values("status", "exit_code", "signal", "error_code", "error_detail").first()
-    return {**found} if found is not None else None
+    if found is None:
+        return None
+    with override(language if language in dict(settings.LANGUAGES) else settings.LANGUAGE_CODE):
+        return {**found, "error_detail": why(found["error_code"], found["error_detail"])}
 
 
 def what_happened(vm_id: UUID, domain_uuid: UUID) -> tuple[str, str]:

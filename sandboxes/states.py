@@ -43,3 +43,24 @@ class RunStatus(TextChoices):
 
 RUN_LIVE = (RunStatus.PENDING, RunStatus.RUNNING)
 RUN_ENDED = (RunStatus.EXITED, RunStatus.KILLED, RunStatus.TIMED_OUT, RunStatus.FAILED, RunStatus.LOST)
+
+
+class RunProblem(TextChoices):
+    """Why a run has no exit code: the codes whose sentence says all that there is to say, in the reader's language."""
+
+    RESET = "reset", _("The sandbox was reset while this ran.")
+    LEASE_ENDED = "lease_ended", _("The lease of the sandbox ended while this ran.")
+    GUEST_STOPPED = "guest_stopped", _("The sandbox stopped while this ran.")
+    NOT_STARTED = "not_started", _("The sandbox was not ready in time.")
+    DELETED = "deleted", _("The machine was deleted while this ran.")
+    MACHINE_OFF = "machine_off", _("The machine was switched off, or paused to disk, while this ran.")
+    GUEST_LOST = "guest_lost", _("The guest does not answer, went away, or did not say how this ended.")
+    GATEWAY_RESTARTED = (
+        "gateway_restarted", _("The gateway restarted, and the guest does not know this run any more."),
+    )  # fmt: skip
+    INTERNAL = "internal", _("Something went wrong on our side.")
+
+
+def why(code: str, detail: str) -> str:
+    """Return the sentence for a code, in the reader's language; what was written with it where it has none."""
+    return str(RunProblem(code).label) if code in RunProblem.values else detail

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 from ninja import Query, Router, Status
 from pydantic import BaseModel, Field
@@ -103,7 +104,7 @@ async def stream_run(request: HttpRequest, run_id: str, wanted: Query[EventParam
     last = re.fullmatch(r"(\d{1,15})-(\d{1,15})", request.headers.get("Last-Event-ID", ""))
     if last:
         stdout, stderr = int(last[1]), int(last[2])
-    feed = gateway_runs.events(run, stdout, stderr)
+    feed = gateway_runs.events(run, stdout, stderr, get_language() or settings.LANGUAGE_CODE)
     return StreamingHttpResponse(feed, content_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 

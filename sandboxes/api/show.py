@@ -12,7 +12,7 @@ from vms.models import VirtualMachine
 
 from .. import models
 from ..models import TemplateBuild
-from ..states import BuildStatus, LeaseStatus, NetworkMode, RunStatus
+from ..states import BuildStatus, LeaseStatus, NetworkMode, RunStatus, why
 from . import shapes
 
 
@@ -99,7 +99,7 @@ def run(row: models.Run) -> shapes.Run:
     """Show a run that was read with its machine and its maker."""
     vm: VirtualMachine = row.vm
     until = row.finished_at or timezone.now()
-    error = shapes.RunError(code=row.error_code, detail=row.error_detail) if row.error_code else None
+    problem = shapes.RunError(code=row.error_code, detail=why(row.error_code, row.error_detail))
     return shapes.Run(
         id=row.pk,
         sandbox=Named(id=vm.pk, name=vm.name),
@@ -110,7 +110,7 @@ def run(row: models.Run) -> shapes.Run:
         status=RunStatus(row.status),
         exit_code=row.exit_code,
         signal=row.signal,
-        error=error,
+        error=problem if row.error_code else None,
         stdout_bytes=row.stdout_bytes,
         stderr_bytes=row.stderr_bytes,
         stdout_truncated=row.stdout_truncated,

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy
 from vms.models import Nic, VirtualMachine
 
 from ..models import Run
-from ..states import NetworkMode, RunStatus
+from ..states import NetworkMode, RunStatus, why
 
 PROGRAM = "/usr/sbin/slipway-probe"
 AS_ROOT = ("sudo", "-n", PROGRAM)  # commands run as the guest's default user; forging frames takes more
@@ -105,7 +105,7 @@ def report(run: Run, output: str, network: str) -> Report:
         probes += _unsaid(output)
     problem = ""
     if run.status != RunStatus.EXITED:
-        problem = run.error_detail or str(RunStatus(run.status).label)
+        problem = why(run.error_code, run.error_detail) or str(RunStatus(run.status).label)
     elif run.exit_code == NOT_THERE or (not probes and run.exit_code):
         problem = _("This image does not have what tries it: sudo and %(path)s.") % {"path": PROGRAM}
     elif not probes:

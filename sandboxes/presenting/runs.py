@@ -9,7 +9,7 @@ from vms.presenting import amounts
 
 from ..models import Run
 from ..models.run import OUTPUT_CAP_BYTES
-from ..states import RunStatus
+from ..states import RunStatus, why
 from .isolation import is_check
 
 KIB = 1024
@@ -67,6 +67,11 @@ class RunView:
         if run.status == RunStatus.RUNNING and run.kill_requested_at:
             return _("being stopped")
         return str(RunStatus(run.status).label)
+
+    @property
+    def problem(self) -> str:
+        """Why it has no exit code, in a sentence; "" where the outcome says it."""
+        return why(self.run.error_code, self.run.error_detail)
 
     @property
     def amount(self) -> str:

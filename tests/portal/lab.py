@@ -100,7 +100,7 @@ def stub_gateway(patch: pytest.MonkeyPatch) -> list[UUID]:
     """Put a gateway in place that says "hello" to everything; return the list of the runs that it was told to begin."""
     begun: list[UUID] = []
 
-    async def events(run: Run, stdout: int = 0, stderr: int = 0) -> AsyncIterator[bytes]:
+    async def events(run: Run, stdout: int = 0, stderr: int = 0, language: str = "") -> AsyncIterator[bytes]:
         yield b"event: end\ndata: {}\n\n"
 
     async def pieces() -> AsyncIterator[bytes]:

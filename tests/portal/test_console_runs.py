@@ -285,6 +285,18 @@ async def test_a_guest_that_goes_away_says_why(world, gateway, now, code):
     assert await said(run) == b"last words\n"
 
 
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [("fr", "invité ne répond pas"), ("en", "The guest does not answer"), ("xx", "The guest does not answer")],
+)
+async def test_a_stream_says_why_in_the_readers_language(world, gateway, language, words):
+    run = await run_to_end(await in_thread(world.vm)("web-9"), "true")
+    async with followed(run, language=language) as events:
+        name, content = await anext(events)
+    assert (name, content["error_code"]) == ("end", "guest_lost")
+    assert words in content["error_detail"]
+
+
 async def test_what_ended_in_the_database_is_ended_in_the_guest(vm, gateway, tmp_path):
     mark = tmp_path / "mark"
     run = await new_run(vm, f"echo begun; trap 'touch {mark}; exit' TERM; while :; do sleep 0.05; done")

@@ -309,6 +309,27 @@ def test_a_command_is_stopped(lab, monkeypatch, django_capture_on_commit_callbac
 
 
 # --- isolation --------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("language", "code", "sentence"),
+    [
+        ("fr", "reset", "Le bac à sable a été réinitialisé pendant "),
+        ("en", "reset", "The sandbox was reset while this ran."),
+        ("fr", "refused", "It was said in English."),  # the guest's own words: there is no other sentence
+    ],
+)
+def test_why_a_run_has_no_exit_code_is_said_in_the_readers_language(lab, language, code, sentence):
+    box = lab.sandbox()
+    run = Run.objects.create(
+        vm=box.vm, created_by=lab.world.alice, argv=["true"], status="lost", finished_at=timezone.now(),
+        error_code=code, error_detail="It was said in English.",
+    )  # fmt: skip
+    spoken = {"Accept-Language": language}
+    assert sentence in words(lab.world.browser("alice").get(page("run", run.pk), headers=spoken))
+    told = lab.world.api("alice").call("GET", f"runs/{run.pk}", headers=spoken).json()
+    assert told["error"]["code"] == code
+    assert told["error"]["detail"].startswith(sentence)
+
+
 def test_a_check_runs_the_probe_and_the_report_says_what_it_could_not_do(lab, monkeypatch):
     box = lab.sandbox()
     alice = lab.world.browser("alice")
