@@ -1,7 +1,9 @@
 """Error pages and, below /api/, problem documents: what happened, what it does not affect, the way out."""
 
+import sys
 from typing import Any
 
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils.functional import Promise
@@ -39,6 +41,12 @@ _PAGES: dict[int, tuple[_Text, _Text]] = {
         _("Your machines keep running. Try again in a moment; nothing was changed."),
     ),
 }
+# a connection that broke at a commit does not tell which it was, so "nothing was changed" would be too much
+_NO_DATABASE = _(
+    "The database does not answer just now; your machines keep running. "
+    "If you asked for a change, look whether it was made before you ask again."
+)
+_SOON_SECONDS = 5
 _OTHER = (_("This did not work"), _("Nothing was changed."))
 _WITH_NUMBER = 500  # from here on staff need the request's id to find what happened
 
@@ -84,6 +92,14 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
+    """Say what broke: a database that is away, or too busy, is no error of ours and passes.
+
+    Django calls this while it handles the exception, wherever that came from: view, middleware or session.
+    """
+    if isinstance(sys.exc_info()[1], OperationalError | InterfaceError):
+        response = answer(request, 503, "unavailable", _NO_DATABASE)
+        response["Retry-After"] = str(_SOON_SECONDS)
+        return response
     return answer(request, 500, *_PLAIN[500])
 
 

@@ -19,6 +19,7 @@ from accounts.access import Verb, allows
 from accounts.actor import Actor
 from accounts.audit import record
 from accounts.models import Membership, User
+from accounts.retrying import retried
 from accounts.services import live_sessions, live_tokens
 
 from .models import ConsoleSession, ConsoleTicket, Nic, VirtualMachine
@@ -74,6 +75,7 @@ def origin_wanted(secret: str) -> str | None:
     return rows.values_list("origin", flat=True).first()
 
 
+@retried
 def redeem(secret: str, *, vm_id: UUID, kind: str, node: str, address: str | None = None) -> Grant:
     """Use a ticket up and register the console that it opens, in one transaction; ConsoleRefused.
 
@@ -162,6 +164,7 @@ def verdicts(grants: Collection[Grant]) -> dict[UUID, Refused]:
     return {grant.session_id: code for grant in grants if (code := verdict(grant)) is not None}
 
 
+@retried
 def keep(grants: Collection[Grant]) -> list[Grant]:
     """Say that these consoles are open.
 
@@ -183,11 +186,13 @@ def addresses_of(grant: Grant) -> list[tuple[str, str]]:
     return list(rows.values_list("address", "network__bridge"))
 
 
+@retried
 def close(grant: Grant) -> None:
     """Remove the row of a console that has ended."""
     ConsoleSession.objects.filter(pk=grant.session_id).delete()
 
 
+@retried
 def close_all_of(node: str) -> int:
     """Remove the rows that an earlier gateway of this node left behind; returns how many."""
     return ConsoleSession.objects.filter(vm__node__name=node).delete()[0]

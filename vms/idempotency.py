@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from accounts.refusals import Refusal
+from accounts.retrying import retried
 
 from .models import IdempotencyRecord
 
@@ -48,6 +49,7 @@ class Answer:
     body: str
 
 
+@retried
 def begin(user: User, key: str, request_hash: str) -> IdempotencyRecord | Answer:
     """Return a new record to `finish` or `forget`, or the answer to repeat; InFlight, KeyReused.
 
@@ -75,6 +77,7 @@ def finish(record: IdempotencyRecord, status: int, body: str) -> None:
         raise InFlight
 
 
+@retried
 def forget(record: IdempotencyRecord) -> None:
     """Free the key of a call that did nothing and may be repeated."""
     IdempotencyRecord.objects.filter(pk=record.pk, status_code=None).delete()

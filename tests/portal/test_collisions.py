@@ -12,10 +12,12 @@ from accounts.models import AuditEntry, Project
 from accounts.refusals import InvalidState, OperationInProgress
 from accounts.retrying import collided, retried
 from portal.invariants import evaluate
+from tests.portal.consoles import ticket
 from tests.portal.lab import SANDBOX_KINDS
 from tests.portal.world import make_world
-from vms import services
-from vms.models import Flavor, Operation
+from vms import console_access, services
+from vms.console_access import ConsoleRefused
+from vms.models import ConsoleSession, Flavor, Operation
 from vms.services import begin
 from vms.states import LEGAL_FROM, LIVE, PREEMPTS
 
@@ -64,6 +66,27 @@ def test_a_request_that_collides_has_one_effect_F12(shared_world, monkeypatch, b
     assert AuditEntry.objects.filter(action="vm.stop", target_id=vm.pk).count() == 1
     world.drain()
     assert evaluate(world.hypervisor) == []
+
+
+def test_a_console_that_collides_is_opened_once_F12(shared_world, monkeypatch):
+    vm = shared_world.vm()
+    issued = ticket(shared_world, "alice", vm)
+    left = [collision("40P01"), collision(None)]
+    really = console_access.record
+
+    def record(*args, **kwargs):
+        entry = really(*args, **kwargs)
+        if left:
+            raise left.pop()
+        return entry
+
+    monkeypatch.setattr(console_access, "record", record)
+    grant = console_access.redeem(issued.ticket, vm_id=vm.pk, kind="vnc", node="node-1")
+    assert not left
+    assert [row.pk for row in ConsoleSession.objects.all()] == [grant.session_id]
+    assert AuditEntry.objects.filter(action="console.open").count() == 1
+    with pytest.raises(ConsoleRefused):
+        console_access.redeem(issued.ticket, vm_id=vm.pk, kind="vnc", node="node-1")
 
 
 def test_it_is_given_up_after_five_tries_and_nothing_is_left(shared_world, monkeypatch):

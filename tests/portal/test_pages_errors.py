@@ -1,8 +1,9 @@
 """Error pages: they say what happened and the way out, and need neither database nor login."""
 
 import pytest
-from django.db import connection
-from django.test import RequestFactory
+from django.contrib.sessions.backends.base import SessionBase
+from django.db import InterfaceError, OperationalError, connection
+from django.test import AsyncClient, RequestFactory
 
 from portal import errors
 from tests.portal.pages import words
@@ -44,6 +45,49 @@ def test_a_broken_view_shows_that_page(world, monkeypatch):
     assert answer["X-Request-Id"] in words(answer)
     assert "deliberate" not in answer.content.decode()
     assert connection.is_usable()
+
+
+AWAY = pytest.mark.parametrize(
+    "error", [OperationalError("database is locked"), InterfaceError("connection already closed")], ids=repr
+)
+
+
+@AWAY
+def test_a_database_that_is_away_is_a_503_that_passes_F13(world, monkeypatch, error):
+    from vms.api import vms as api
+    from vms.views import quotas as page
+
+    def away(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(page, "project_cards", away)
+    monkeypatch.setattr(api.services, "request_create", away)
+    answer = world.browser("alice", raise_request_exception=False).get("/quotas/")
+    assert answer.status_code == 503
+    assert "Something we depend on is away" in words(answer)
+    assert "look whether it was made before you ask again" in words(answer)
+    assert "Nothing was changed" not in words(answer)  # that is not known
+    client = world.api("alice")
+    client.raise_request_exception = False
+    for headers in ({}, {"Idempotency-Key": "k"}):
+        answer = client.call("POST", "vms", {"name": "x", "image": "micro", "flavor": "nano"}, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert answer["Retry-After"] == "5"
+
+
+@pytest.mark.django_db
+async def test_a_database_that_is_away_under_middleware_is_a_503_too(monkeypatch):
+    """As the server runs it: asynchronously, and before any view was asked."""
+
+    def away(self, *args):
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(SessionBase, "get", away)
+    monkeypatch.setattr(SessionBase, "__getitem__", away)
+    client = AsyncClient(raise_request_exception=False)
+    answer = await client.get("/")
+    assert answer.status_code == 503
+    assert "Your machines keep running" in words(answer)  # once there, needs no database itself
 
 
 def test_a_form_without_its_token_says_what_to_do(world):

@@ -6,12 +6,14 @@ from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from accounts.access import Verb
 from accounts.actor import Actor
 from accounts.refusals import BadInput, InvalidState
+from accounts.retrying import retried
 
 from ..console_access import SUBPROTOCOL, TICKET_PREFIX, console_path, hash_of
 from ..models import ConsoleTicket, VirtualMachine
@@ -33,6 +35,8 @@ class IssuedTicket:
         return [SUBPROTOCOL, TICKET_PREFIX + self.ticket]
 
 
+@retried
+@transaction.atomic
 def request_console(actor: Actor, vm_id: UUID | str, kind: str) -> IssuedTicket:
     """Issue a ticket of 30 s for a console of a running or paused machine. BadInput, InvalidState.
 
