@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from asgiref.sync import SyncToAsync
 from django.db import connections
+from django.utils import translation
 
 from tests.portal.world import World, make_world
 from vms.bells import BellTower
@@ -43,6 +44,13 @@ def _quick_settings(settings: Any, tmp_path: Path) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     memory = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": str(tmp_path)}
     settings.CACHES = dict.fromkeys(settings.CACHES, memory)
+
+
+@pytest.fixture(autouse=True)
+def _in_english() -> Iterator[None]:
+    """A page in another language leaves the thread in it."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """Operations on the fake hypervisor: what each makes true, how each ends, and who may work on it."""
 
+import time
 from datetime import timedelta
 from uuid import uuid4
 
@@ -85,6 +86,17 @@ def test_a_reboot_is_done_when_the_guest_has_another_boot_id(world):
     operation = request(world, "reboot", vm)
     Operation.objects.filter(pk=operation.pk).update(deadline_at=Now() - timedelta(seconds=1))
     assert ended(world, operation).error_code == "deadline"
+
+
+def test_a_reboot_of_a_machine_that_goes_off_meanwhile_ends_at_once_F6(world, monkeypatch):
+    vm = world.vm()
+    monkeypatch.setattr(world.hypervisor, "reboot", world.hypervisor.force_off)
+    began = time.monotonic()
+    operation = ended(world, request(world, "reboot", vm))
+    assert time.monotonic() - began < power.REBOOT_WAIT_SECONDS / 10
+    assert (operation.status, operation.error_code) == ("failed", "guest_stopped")
+    assert "went off while it rebooted" in operation.error_detail
+    assert (fresh(vm).observed_state, fresh(vm).desired_state) == ("stopped", "stopped")
 
 
 def test_the_seed_has_what_was_asked_for_and_no_clear_password(world):

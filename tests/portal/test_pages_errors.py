@@ -87,7 +87,7 @@ async def test_a_database_that_is_away_under_middleware_is_a_503_too(monkeypatch
     client = AsyncClient(raise_request_exception=False)
     answer = await client.get("/")
     assert answer.status_code == 503
-    assert "Your machines keep running" in words(answer)  # once there, needs no database itself
+    assert "your machines keep running" in words(answer)  # the page itself needs no database
 
 
 def test_a_form_without_its_token_says_what_to_do(world):

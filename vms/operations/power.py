@@ -75,13 +75,23 @@ def ask_reboot(ctx: Context) -> None:
 def ensure_rebooted(ctx: Context) -> None:
     """The guest answers with another boot id. One that did not answer before cannot be watched: asking must do."""
     before = ctx.operation.data.get("boot_id", "")
-    if before and not ctx.wait_until(lambda: boot_id(ctx) not in ("", before), REBOOT_WAIT_SECONDS):
+    if before and not ctx.wait_until(lambda: _came_back(ctx, before), REBOOT_WAIT_SECONDS):
         raise StepFailed(
             "guest_timeout",
             _("The guest did not come back in %(n)s s. Open its console, or force it off and start it.")
             % {"n": int(REBOOT_WAIT_SECONDS)},
         )
     ctx.observe()
+
+
+def _came_back(ctx: Context, before: str) -> bool:
+    """Does the guest answer with another boot id? A domain that went off meanwhile ends the wait."""
+    if boot_id(ctx) not in ("", before):
+        return True
+    if ctx.state() in (DomainState.STOPPED, DomainState.CRASHED):
+        ctx.observe()
+        raise StepFailed("guest_stopped", _("The machine went off while it rebooted. Start it and watch its console."))
+    return False
 
 
 def boot_id(ctx: Context) -> str:
