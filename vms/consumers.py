@@ -141,8 +141,7 @@ class StatusConsumer(AsyncJsonWebsocketConsumer):
                     return
                 vms, self.changed = self.changed, set()
                 operations, self.ended = self.ended, set()
-                for vm_id in sorted(vms):
-                    await self._send_vm(vm_id)
+                await self._send_vms(vms)
                 for sentence in await self._outcomes(operations):
                     await self._say({"type": "say", "text": sentence})
                 await asyncio.sleep(PAUSE_SECONDS)
@@ -154,11 +153,15 @@ class StatusConsumer(AsyncJsonWebsocketConsumer):
             log.exception("status_push_failed")
             await self.close(1011)
 
+    async def _send_vms(self, vms: set[str]) -> None:
+        """Send the machines that the page shows; however many others changed, it is told once to read again."""
+        shown = set() if self.kind == "hint" else vms & self.shown
+        for vm_id in sorted(shown):
+            await self._send_vm(vm_id)
+        if vms - shown and self.kind not in OF_ONE_MACHINE:
+            await self._say({"type": "changed"})
+
     async def _send_vm(self, vm_id: str) -> None:
-        if self.kind == "hint" or vm_id not in self.shown:
-            if self.kind not in OF_ONE_MACHINE:
-                await self._say({"type": "changed"})
-            return
         fragment = await self._render(vm_id)
         if fragment is None:
             await self._say({"type": "gone", "vm": vm_id})

@@ -14,7 +14,6 @@ class Base:
     def __init__(self) -> None:
         self.hypervisor = open_hypervisor(settings.LIBVIRT_URI)
         self.client: ApiClient | None = None
-        self.opened = 0
 
     def actor(self) -> Actor:
         return Actor(user=User.objects.get(username="alice"), via="test")

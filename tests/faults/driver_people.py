@@ -5,6 +5,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db.models.functions import Now
+from django.test import Client
 
 from accounts.actor import Actor
 from accounts.models import Membership, Project, Role, User
@@ -64,6 +65,12 @@ class People(Base):
             Membership.objects.create(project=Project.objects.get(name="harbor"), user=user, role=Role.MEMBER)
         return issue_token(Actor(user=user, via="test"), "test")[1]
 
+    def session(self) -> str:
+        """The cookie of somebody who has just signed in."""
+        browser = Client()
+        browser.force_login(self.actor().who)
+        return "; ".join(f"{name}={morsel.value}" for name, morsel in browser.cookies.items())
+
     def ticket(self, name: str) -> list[str]:
         """[secret, what is stored of it]."""
         token = issue_token(self.actor(), "console")[0]
@@ -82,10 +89,6 @@ class People(Base):
         secret = services.request_console(actor, vm.pk, "serial").ticket
         node = settings.NODE_NAME
         console_access.close(console_access.redeem(secret, vm_id=vm.pk, kind="serial", node=node))
-        self.opened += 1
-
-    def consoles_opened(self) -> int:
-        return self.opened
 
 
 def _hashable(value: Any) -> Any:

@@ -77,6 +77,11 @@ class View(Base):
         """What the portal believes to be free in the pool, in bytes."""
         return StoragePool.objects.get(node__name=settings.NODE_NAME).free_bytes
 
+    def versions(self, at_most: int) -> dict[str, int]:
+        """{id: version} of the first machines, as a page shows them."""
+        rows = VirtualMachine.objects.order_by("created_at")[:at_most]
+        return {str(pk): version for pk, version in rows.values_list("pk", "version")}
+
     def wrong(self) -> int:
         """How many machines are said to be in another state than their domains."""
         there = {facts.uuid: str(facts.state) for facts in self.hypervisor.domains(settings.INSTALLATION_ID)}
@@ -85,7 +90,7 @@ class View(Base):
 
     def breaches(self) -> list[str]:
         found = [f"{breach.code} {breach.what}" for breach in evaluate(self.hypervisor)]
-        rows = VirtualMachine.objects.exclude(desired_state=DesiredState.DELETED)
+        rows = VirtualMachine.objects.exclude(desired_state=DesiredState.DELETED).exclude(operations__status__in=LIVE)
         return found + [
             f"{vm.name} is wished {vm.desired_state} and seen {vm.observed_state}"
             for vm in rows

@@ -103,6 +103,7 @@ class Installation:
             "beat": [*celery, "worker", "-Q", "default", "-P", "threads", "-c", "2", "-n", "default@%h",
                      "-B", "-s", str(self.home / "beat")],
             "agent": [sys.executable, "manage.py", "node_agent"],
+            "clocked": [sys.executable, str(ROOT / "tests/faults/clocked_agent.py"), str(self.home / "lags")],
             "driver": [sys.executable, str(ROOT / "tests/faults/driver.py")],
             "nursery": [sys.executable, str(ROOT / "tests/faults/nursery.py")],
             "web": [str(VENV / "uvicorn"), "portal.asgi:application", "--port", str(self.port), *asgi],

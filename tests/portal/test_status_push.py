@@ -177,6 +177,25 @@ def test_a_machine_that_the_page_does_not_show_makes_it_read_again(world, bells,
     assert push(scenario)["type"] == "changed"
 
 
+def test_however_many_machines_a_page_does_not_show_it_is_told_once_F24(world, bells, push):
+    shown, others = world.vm(), [world.vm(name=f"other-{number}") for number in range(4)]
+    alice = Browser(world, "alice", bells)
+
+    async def scenario():
+        await alice.open("row", shown)
+        layer, group = get_channel_layer(), f"project.{world.harbor.pk.hex}"
+        for vm in (shown, *others):
+            await layer.group_send(group, {"type": "hint", "kind": "vm", "id": str(vm.pk), "version": 1})
+        messages = [json.loads(await alice.socket.receive_from(timeout=5))]
+        while not await alice.socket.receive_nothing(timeout=QUIET_SECONDS):
+            messages.append(json.loads(await alice.socket.receive_from(timeout=5)))
+        return [message["type"] for message in messages]
+
+    heard = push(scenario)
+    assert heard.count("fragment") in (1, 2)
+    assert heard.count("changed") in (1, 2)  # the first hint may be answered alone
+
+
 def test_the_end_of_ones_own_operation_is_said_in_ones_own_language(world, bells, push):
     vm = world.vm()
     alice, bob = Browser(world, "alice", bells), Browser(world, "bob", bells)
