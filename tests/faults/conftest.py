@@ -1,9 +1,7 @@
 """What fault tests on a private host share: a folder, a pool whose room can be changed, and the portal on it."""
 
 import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.installation import Installation, installation
-from tests.faults.private_host import PrivateHost
-from tests.live import ROOT
+from tests.faults.private_host import PrivateHost, home_with_micro
 
 ROOMY = 3 * 2**30  # more than the reserve below which no machine is placed
 
@@ -50,14 +47,8 @@ class SmallPool:
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="sw-", dir="/tmp"))  # short: sockets have 107 bytes; open to QEMU's user
-    folder.chmod(0o711)
-    (folder / "data/images").mkdir(parents=True)
-    if not (ROOT / "var/cache/images/micro.qcow2").exists():
-        pytest.fail("the image micro is missing: run ./dev image micro")
-    shutil.copy(ROOT / "var/cache/images/micro.qcow2", folder / "data/images")
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    with home_with_micro() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,12 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from tests.live import wait_for
+from tests.live import ROOT, wait_for
 
 # own copies of libvirt's folders; no virtlogd is needed to write logs to files
 BEGIN = """
@@ -32,6 +35,21 @@ ip link set lo up
 touch "$1/ready"
 while :; do sleep 3600 & wait $!; done
 """
+
+
+@contextmanager
+def home_with_micro() -> Iterator[Path]:
+    """A folder for a host and the portal on it, with the image micro where the portal looks for it."""
+    image = ROOT / "var/cache/images/micro.qcow2"
+    assert image.exists(), "the image micro is missing: run ./dev image micro"
+    folder = Path(tempfile.mkdtemp(prefix="sw-", dir="/tmp"))  # short: sockets have 107 bytes; open to QEMU's user
+    folder.chmod(0o711)
+    (folder / "data/images").mkdir(parents=True)
+    shutil.copy(image, folder / "data/images")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class PrivateHost:
