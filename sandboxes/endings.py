@@ -9,11 +9,11 @@ from accounts import clock
 from accounts.actor import Actor
 from vms import dispatch
 from vms.models import Operation, VirtualMachine
-from vms.states import LIVE, MAKING, DesiredState, OperationKind, OperationStatus, Role
+from vms.states import HOLDS_MEMORY, LIVE, MAKING, DesiredState, OperationKind, OperationStatus, Role
 
 from . import ledger, running
 from .models import Sandbox, TemplateBuild
-from .services.lease import begin_delete
+from .services.lease import begin_delete, start_clock
 from .states import BuildStatus, LeaseStatus, RunStatus
 
 
@@ -26,11 +26,20 @@ def operation_ended(
         end_build(vm.pk, operation, status, code)
     elif operation.kind == OperationKind.RESET:
         let_old_go(operation)
+    elif operation.kind == OperationKind.SUSPEND and failed:
+        go_on_paying(vm)
     done_with = operation.kind == OperationKind.PREPARE or (operation.kind == OperationKind.SPARE and failed)
     if done_with and vm.desired_state != DesiredState.DELETED:
         begin_delete(Actor.system(), vm)
     if vm.role == Role.SANDBOX and operation.kind in MAKING and failed:
         running.lose(vm, "sandbox_failed", _detail(operation), RunStatus.FAILED)
+
+
+def go_on_paying(vm: VirtualMachine) -> None:
+    """Let the clock go on that stood still for a pause, of which nothing came: the sandbox still holds its memory."""
+    sandbox = Sandbox.objects.select_related("vm").filter(vm=vm).first()
+    if sandbox is not None and vm.observed_state in HOLDS_MEMORY and vm.desired_state != DesiredState.DELETED:
+        start_clock(sandbox, "not_paused")
 
 
 def let_old_go(reset: Operation) -> None:

@@ -97,6 +97,17 @@ def stop_clock(sandbox: Sandbox, why: str) -> None:
     sandbox.save(update_fields=["remaining_seconds", "expires_at"])
 
 
+def start_clock(sandbox: Sandbox, why: str) -> None:
+    """Let a clock go on that stands still, and book what is left; the caller holds the machine's lock."""
+    if sandbox.lease_status != LeaseStatus.PAUSED or sandbox.remaining_seconds is None:
+        return
+    now = clock.now()
+    sandbox.expires_at, sandbox.remaining_seconds = now + timedelta(seconds=sandbox.remaining_seconds), None
+    sandbox.used_at = now
+    sandbox.save(update_fields=["expires_at", "remaining_seconds", "used_at"])
+    ledger.book(sandbox.vm, now, sandbox.expires_at, why)
+
+
 @retried
 @transaction.atomic
 def request_resume(actor: Actor, vm_id: UUID | str) -> Answer:
@@ -107,12 +118,7 @@ def request_resume(actor: Actor, vm_id: UUID | str) -> Answer:
     operation = _wake(actor, sandbox)
     if sandbox.remaining_seconds is not None:
         _require_minutes(sandbox, sandbox.remaining_seconds)
-        now = clock.now()
-        sandbox.expires_at = now + timedelta(seconds=sandbox.remaining_seconds)
-        sandbox.remaining_seconds = None
-        sandbox.used_at = now
-        sandbox.save(update_fields=["expires_at", "remaining_seconds", "used_at"])
-        ledger.book(sandbox.vm, now, sandbox.expires_at, "resume")
+        start_clock(sandbox, "resume")
     _note(actor, sandbox, "sandbox.resume", operation=str(operation.pk))
     return sandbox, operation
 

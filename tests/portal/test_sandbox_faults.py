@@ -7,7 +7,7 @@ from django.db.models.functions import Now
 
 from hypervisor.specs import DomainState
 from portal.invariants import evaluate
-from sandboxes import services, sweeps
+from sandboxes import lease_sweeps, services, sweeps
 from sandboxes.models import Sandbox, Template, TemplateBuild
 from tests.portal.lab import SANDBOX_KINDS, make_lab, stub_gateway
 from tests.portal.test_faults_fake import Killed, die_at, places
@@ -123,7 +123,7 @@ def test_a_sweep_that_dies_while_it_ends_a_lease_has_not_begun_f1(lab, monkeypat
     box = lab.sandbox()
     Sandbox.objects.update(expires_at=Now() - timedelta(seconds=1))
     with monkeypatch.context() as patch:
-        die_after(patch, sweeps.running if last == "lose" else sweeps, last)
+        die_after(patch, lease_sweeps.running if last == "lose" else lease_sweeps, last)
         with pytest.raises(Killed):
             sweeps.end_leases()
     assert lab.again(box).lease_status == "running"

@@ -9,6 +9,7 @@ from django.utils import timezone
 from accounts.models import AuditEntry
 from accounts.refusals import BadInput, InvalidState, QuotaExceeded
 from accounts.services import set_limits
+from hypervisor.errors import NoSpace
 from hypervisor.specs import DomainState
 from portal.invariants import evaluate
 from sandboxes import ledger, services, sweeps
@@ -151,6 +152,41 @@ def test_a_lease_that_ends_while_the_sandbox_is_busy_ends_when_it_is_not(lab, bo
     assert sweeps.end_leases() == 1
     lab.world.drain()
     assert state(lab, lab.again(box)) is DomainState.SUSPENDED
+
+
+def test_a_sandbox_that_could_not_be_paused_at_its_end_is_paused_later(lab, box):
+    lab.world.hypervisor.fail_next("save", NoSpace("full"))
+    pass_time(box, hours=2)
+    assert sweeps.end_leases() == 1
+    lab.world.drain()
+    assert (lab.operation(box).error_code, state(lab, box)) == ("pool_full", DomainState.RUNNING)
+    assert lab.again(box).lease_status == "ended"
+    assert sweeps.pause_what_still_runs() == 0  # not at once
+    Operation.objects.filter(vm=box.vm_id).update(created_at=timezone.now() - timedelta(minutes=11))
+    assert (sweeps.pause_what_still_runs(), sweeps.pause_what_still_runs()) == (1, 0)
+    lab.world.drain()
+    assert state(lab, box) is DomainState.SUSPENDED
+    Operation.objects.filter(vm=box.vm_id).update(created_at=timezone.now() - timedelta(minutes=11))
+    assert sweeps.pause_what_still_runs() == 0
+    assert evaluate(lab.world.hypervisor) == []
+
+
+@pytest.mark.parametrize("who", ["owner", "idle"])
+def test_a_pause_that_fails_stops_no_clock(lab, box, alice, who):
+    lab.world.hypervisor.fail_next("save", NoSpace("full"))
+    Template.objects.update(idle_minutes=10)
+    pass_time(box, minutes=20)
+    if who == "owner":
+        services.request_pause(alice, box.vm_id)
+    else:
+        assert sweeps.pause_idle() == 1
+    assert lab.again(box).lease_status == "paused"
+    lab.world.drain()
+    box = lab.again(box)
+    assert (box.lease_status, state(lab, box)) == ("running", DomainState.RUNNING)
+    assert timedelta(minutes=39) < box.left(timezone.now()) <= timedelta(minutes=40)
+    assert minutes(lab) == 60
+    assert sweeps.pause_idle() == 0  # it has its time again
 
 
 def test_a_lease_ends_under_an_open_console(lab, box):
