@@ -158,7 +158,7 @@ class Bench:
 
     def warm_claim(self) -> None:
         """POST with a clone that waits: to the first output of a command."""
-        self._await_spare()
+        self.live.await_spare(self.warm["id"])
         began = time.monotonic()
         sandbox, output = self._post_and_run(self.warm)
         assert sandbox["claimed"], "no clone was waiting"
@@ -167,9 +167,9 @@ class Bench:
 
     def reset(self) -> None:
         """Reset with a clone that waits, from the click to the first output of a command."""
-        self._await_spare()
+        self.live.await_spare(self.warm["id"])
         sandbox = self.sandbox(self.warm)
-        self._await_spare()
+        self.live.await_spare(self.warm["id"])
         began = time.monotonic()
         self.api.call("POST", f"sandboxes/{sandbox['id']}/reset", status=202)
         self._first_output(sandbox["id"])
@@ -249,18 +249,6 @@ class Bench:
             ended = self.admin.finished(operation, 900)
             assert ended["status"] == "succeeded", ended
         return made
-
-    def _await_spare(self) -> None:
-        """Wait until a clone waits. One process asks again and again: each start of one would load the machine."""
-        script = (
-            "import time; from sandboxes.models import Sandbox; until = time.monotonic() + 100\n"
-            f"rows = Sandbox.objects.filter(template='{self.warm['id']}', vm__role='spare')\n"
-            "rows = rows.filter(vm__observed_state='paused')\n"
-            "rows = rows.exclude(vm__operations__status__in=['pending', 'running'])\n"
-            "while not rows.exists() and time.monotonic() < until: time.sleep(0.1)\n"
-            "print(str(rows.exists()).lower())"
-        )
-        assert self._shell(script), "no clone waits"
 
     def _files(self, sandbox: dict[str, Any]) -> int:
         domain = self.connection.lookupByUUIDString(sandbox["vm"]["domain_uuid"])

@@ -27,7 +27,8 @@ def seed_files(spec: SeedSpec) -> dict[str, bytes]:
     """The three files by name; BadSpec for user-data over 64 KiB and for text that UTF-8 cannot carry."""
     if len(spec.user_data) > MAX_USER_DATA_BYTES:
         raise BadSpec(f"user-data of {len(spec.user_data)} bytes")
-    meta = [f"instance-id: {_quoted(str(spec.instance_id))}", f"local-hostname: {_quoted(spec.hostname)}"]
+    meta = [f"instance-id: {_quoted(str(spec.instance_id))}"]
+    meta += [f"local-hostname: {_quoted(spec.hostname)}"] if spec.hostname else []
     if spec.ssh_keys:
         meta += ["public-keys:", *(f"- {_quoted(key)}" for key in spec.ssh_keys)]
     vendor = ["#cloud-config"]

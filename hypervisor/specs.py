@@ -146,7 +146,10 @@ class VolumeFacts:
 
 @dataclass(frozen=True, slots=True)
 class SeedSpec:
-    """The three files of a NoCloud seed (docs/images.md). `password_hash` is a crypt(3) string."""
+    """The three files of a NoCloud seed (docs/images.md). `password_hash` is a crypt(3) string.
+
+    Without a `hostname` the guest keeps the one that is on its disk.
+    """
 
     instance_id: UUID
     hostname: str

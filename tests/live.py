@@ -60,6 +60,17 @@ class Live:
         command = [str(python), str(ROOT / "manage.py"), *arguments]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=check)
 
+    def await_spare(self, template_id: str) -> str:
+        """Wait until a clone of this template waits; return its domain's UUID. One process asks again and again."""
+        script = (
+            "import time; from sandboxes.models import Sandbox; until = time.monotonic() + 100\n"
+            f"rows = Sandbox.objects.filter(template='{template_id}', vm__role='spare', vm__observed_state='paused')\n"
+            "rows = rows.exclude(vm__operations__status__in=['pending', 'running']).values_list('vm__domain_uuid')\n"
+            "while not rows.exists() and time.monotonic() < until: time.sleep(0.1)\n"
+            "print(*rows[:1].get())"
+        )
+        return self.manage("shell", "--no-imports", "-c", script).stdout.strip()
+
     def api(self, user: str) -> "Api":
         token = self.manage("issue_token", user).stdout.strip()
         return Api(

@@ -109,7 +109,16 @@ class NetworkVerbs(Linked):
             _reload(found, spec)
             if not spec.filter_name:
                 _nft(build_dismissal(spec.name, mac, dropped), self._is_mock)
+            self._forget_neighbour(spec, dropped)
         self._release_leases(found, spec, mac)
+
+    def _forget_neighbour(self, spec: NetworkSpec, address: str) -> None:
+        """Lets the host ask anew who has this address: for up to a minute it would send to the card that had it."""
+        if self._is_mock or spec.kind is NetworkKind.ISOLATED:
+            return
+        command = ["ip", "neighbour", "delete", address, "dev", spec.bridge]
+        with contextlib.suppress(OSError, subprocess.SubprocessError):  # it had none, or asks anew by itself
+            subprocess.run(command, check=False, capture_output=True, timeout=_NFT_SECONDS)
 
     def _release_leases(self, found: Any, spec: NetworkSpec, mac: str) -> None:
         if self._is_mock or spec.kind is NetworkKind.ISOLATED or not found.isActive():

@@ -47,8 +47,9 @@ def ensure_overlay(ctx: Context) -> None:
     [volume] = create.volumes_of(ctx.vm)
     ctx.guard()
     ctx.hypervisor.ensure_volume(blueprint.volume_spec(volume))
-    # the instance is the template's: a reboot must not make the guest a new one, with other host keys
-    seed = SeedSpec(instance_id=build.pk, hostname=ctx.vm.name)
+    # The instance is the template's: a reboot must not make the guest a new one, with other host keys. Its name is on
+    # its disk: one that stood here would be the one that it waited under.
+    seed = SeedSpec(instance_id=build.pk, hostname="")
     ctx.guard()
     ctx.hypervisor.ensure_seed(volume.pool.name, blueprint.seed_name(ctx.vm), seed)
 

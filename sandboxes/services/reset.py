@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 
 from django.db import transaction
 from django.db.models.functions import Now
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from accounts import clock
 from accounts.access import Verb
 from accounts.actor import Actor
 from accounts.refusals import InvalidState, OperationInProgress
@@ -49,7 +49,7 @@ def request_reset(actor: Actor, vm_id: UUID | str) -> tuple[Sandbox, Operation]:
     build = spare.build if spare else next(iter(builds), None)
     other = spare.vm if spare else _new_row(sandbox, build)
     _exchange(vm, other)
-    sandbox.build, sandbox.named_at, sandbox.used_at = build, None, timezone.now()
+    sandbox.build, sandbox.named_at, sandbox.used_at = build, None, clock.now()
     sandbox.plain_reason = "" if build else str(why_plain(sandbox.template))[:300]
     sandbox.save(update_fields=["build", "named_at", "used_at", "plain_reason"])
     if build is None:

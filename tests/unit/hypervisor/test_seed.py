@@ -65,6 +65,10 @@ def test_meta_data_has_identity_and_keys_one_a_line() -> None:
     assert [quoted_after(line, "- ") for line in lines[3:]] == list(KEYS)
 
 
+def test_without_a_name_the_guest_keeps_its_own() -> None:
+    assert b"hostname" not in seed_files(replace(SEED, hostname=""))["meta-data"]
+
+
 def test_vendor_data_sets_a_password_only_where_one_was_given() -> None:
     lines = seed_files(SEED)["vendor-data"].decode().splitlines()
     assert lines[0] == "#cloud-config"
@@ -92,7 +96,7 @@ def test_no_text_adds_a_line(text: str) -> None:
         text.encode("utf-8", "surrogatepass")  # only what UTF-8 cannot carry
         assert any("\ud800" <= character <= "\udfff" for character in text)
         return
-    assert files["meta-data"].count(b"\n") == 4
+    assert files["meta-data"].count(b"\n") == (4 if text else 3)
     assert files["vendor-data"].count(b"\n") == (4 if text else 1)
 
 
