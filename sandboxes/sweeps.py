@@ -33,6 +33,7 @@ from .states import BuildStatus, NetworkMode, RunStatus
 
 log = structlog.get_logger(__name__)
 AT_ONCE = 200
+BUILDS_AT_ONCE = 2  # on a node, of those that nobody asked for
 SPARES_AT_ONCE = 2  # in the making on a node: people's own work goes first
 PEOPLES = (OperationKind.CLAIM, OperationKind.CLONE, OperationKind.RESET)  # somebody waits for these
 RUN_WAITS = timedelta(minutes=30)
@@ -146,6 +147,9 @@ def _prepare(template: Template, node: Node) -> bool:
         created_at__gt=Now() - timedelta(hours=1),
     )  # fmt: skip
     if failed.exists() or not template.image.active:
+        return False
+    making = Operation.objects.filter(node=node, kind=OperationKind.PREPARE, status__in=LIVE).count()
+    if making >= BUILDS_AT_ONCE:  # a new image is many templates' at once, and each boots a guest
         return False
     try:
         prepare_on(Actor.system(), template, node)

@@ -22,6 +22,7 @@ from vms.states import OperationKind, Role
 from .. import running
 from ..models import Sandbox, TemplateBuild
 
+NOT_NAMED_YET = "sandbox"  # what a spare calls itself: its screen goes on saying so until somebody types
 IDLE_SHARE = 0.1  # of a processor
 IDLE_AFTER_SECONDS = 8.0  # at the latest
 KEEPS_DISK = (OperationKind.RESTORE,)
@@ -119,7 +120,7 @@ def identity(ctx: Context, *, with_keys: bool) -> Identity:
         address=nic.address,
         prefix_length=nic.network.prefix_length,
         gateway=nic.network.gateway,
-        hostname=ctx.vm.name,
+        hostname=NOT_NAMED_YET if ctx.vm.role == Role.SPARE else ctx.vm.name,
         machine_id=ctx.vm.domain_uuid.hex,
         ssh_keys=(new_host_key(f"root@{ctx.vm.name}"),) if with_keys else (),
     )

@@ -90,6 +90,26 @@ def test_a_spare_is_handed_out_or_taken_away_but_not_both(lab):
     assert evaluate(lab.world.hypervisor) == []
 
 
+def test_a_spare_goes_to_a_claim_or_to_a_reset_but_not_to_both(lab):
+    boxes = [lab.sandbox(f"old-{number}") for number in range(3)]
+    spares = {spare.vm.domain_uuid for spare in lab.spares(SPARES)}
+    Template.objects.update(pool_size=0)
+
+    def resetting(box):
+        return lambda: services.request_reset(lab.world.actor("alice"), box.vm_id)
+
+    got = at_once([*map(resetting, boxes), *(asking(lab, number) for number in range(3))])
+    claimed = [found for found in got if isinstance(found, Sandbox) and found.claimed]
+    reset = [operation for _box, operation in (found for found in got if isinstance(found, tuple))]
+    assert len(reset) == 3, got
+    assert len(claimed) + sum(operation.data["exchanged"] for operation in reset) == SPARES
+    lab.world.drain()
+    rows = VirtualMachine.objects.values_list("domain_uuid", flat=True)
+    assert spares <= set(rows)
+    assert set(rows) == set(lab.world.hypervisor._host.domains)
+    assert evaluate(lab.world.hypervisor) == []
+
+
 def test_two_sweeps_at_once_do_not_fill_a_pool_twice(lab):
     Template.objects.update(pool_size=2)
     at_once([sweeps.tend_pools] * 4)

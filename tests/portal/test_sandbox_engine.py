@@ -284,6 +284,17 @@ def test_a_wanted_template_is_prepared_by_itself_and_tried_again_after_an_hour(l
     assert TemplateBuild.objects.filter(status="ready").count() == 1
 
 
+def test_not_all_templates_are_prepared_at_once(lab):
+    admin = lab.world.actor("admin")
+    for number in range(4):
+        new = services.NewTemplate(name=f"more-{number}", image="micro", flavor="nano", pool_size=1)
+        services.request_template(admin, new)
+    assert sweeps.tend_builds() == sweeps.BUILDS_AT_ONCE
+    assert sweeps.tend_builds() == 0
+    lab.world.drain()
+    assert sweeps.tend_builds() == 2
+
+
 def test_a_node_without_memory_keeps_no_spares(lab):
     lab.prepared()
     lab.spares(2)

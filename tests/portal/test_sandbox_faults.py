@@ -163,7 +163,7 @@ def check(lab, kind, box):
     assert uuid == box.vm.domain_uuid
     state = {OperationKind.SPARE: DomainState.PAUSED, OperationKind.SUSPEND: DomainState.SUSPENDED}
     assert domain.state is state.get(kind, DomainState.RUNNING)
-    assert domain.identity.hostname == box.vm.name
+    assert domain.identity.hostname == ("sandbox" if kind == OperationKind.SPARE else box.vm.name)
     assert domain.identity.machine_id == uuid.hex
     assert VirtualMachine.objects.get().role == (Role.SPARE if kind == OperationKind.SPARE else Role.SANDBOX)
     used = quotas.usage(lab.world.harbor)
