@@ -7,6 +7,7 @@ nothing of value can be on its disk yet.
 import os
 from pathlib import PurePosixPath
 
+import structlog
 from django.conf import settings
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
@@ -21,8 +22,12 @@ from vms.states import OperationKind, Role
 
 from .. import running
 from ..models import Sandbox, TemplateBuild
+from . import guest
 
+log = structlog.get_logger(__name__)
 NOT_NAMED_YET = "sandbox"  # what a spare calls itself: its screen goes on saying so until somebody types
+FIRST_COMMAND = "sh -c 'id; ls / | cat; echo ready'"
+WARM_UP_SECONDS = 5.0
 IDLE_SHARE = 0.1  # of a processor
 IDLE_AFTER_SECONDS = 8.0  # at the latest
 KEEPS_DISK = (OperationKind.RESTORE,)
@@ -129,12 +134,22 @@ def identity(ctx: Context, *, with_keys: bool) -> Identity:
 def ensure_rested(ctx: Context) -> None:
     """The spare's processors stand still until it is handed out."""
     if ctx.state() is DomainState.RUNNING:
+        _warm_up(ctx)
         _until_idle(ctx)
         ctx.guard()
         ctx.hypervisor.pause(ctx.vm.domain_uuid)
     found = ctx.observe()
     if found is None or found.state is not DomainState.PAUSED:
         raise StepFailed("spare_lost", _("The spare went away while it was made."))
+
+
+def _warm_up(ctx: Context) -> None:
+    """Run a first command: an emulated processor translates what that takes once, and its claimer's is then faster."""
+    ctx.guard()
+    try:
+        guest.execute(ctx, FIRST_COMMAND, WARM_UP_SECONDS)
+    except (AgentUnavailable, StepFailed) as error:  # without an agent it is slower, and as good
+        log.info("spare_not_warmed_up", vm=str(ctx.vm.pk), why=str(error))
 
 
 def _until_idle(ctx: Context) -> None:
