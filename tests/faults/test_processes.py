@@ -186,3 +186,18 @@ def test_an_older_worker_and_a_newer_schema_with_operations_in_flight_F25(portal
     portal.postgres.sql(f"update vms_operation set step = '' where id = '{second}'")  # which comes
     ends = {row[0]: row[2] for row in portal.settled()}
     assert ends == dict.fromkeys((first, second, third), "succeeded")
+
+
+@pytest.mark.parametrize("portal", ["postgresql"], indirect=True)
+def test_a_newer_worker_on_an_older_schema_loses_nothing_F25(portal):
+    """The worker is there before the migration: what it cannot read waits until it can."""
+    portal.kill("worker")
+    first = portal("create", "v-1")
+    portal.postgres.sql("alter table vms_operation rename column takeovers to of_yesterday")
+    portal.start("worker")
+    portal.wait(lambda: "takeovers" in portal.log("worker"), 90, "the worker has met the older schema")
+    assert portal.postgres.sql(f"select status from vms_operation where id = '{first}'") == "pending"
+    portal.postgres.sql("alter table vms_operation rename column of_yesterday to takeovers")
+    second = portal("create", "v-2")
+    assert {row[0]: row[2] for row in portal.settled(120)} == dict.fromkeys((first, second), "succeeded")
+    assert set(portal("boots").values()) == {1}

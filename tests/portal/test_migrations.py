@@ -6,7 +6,7 @@ from django.db.migrations import operations
 from django.db.migrations.loader import MigrationLoader
 from django.db.models import NOT_PROVIDED
 
-OURS = ("accounts", "vms")
+OURS = ("accounts", "vms", "sandboxes")
 SHRINKING = (
     operations.RemoveField,
     operations.RenameField,
