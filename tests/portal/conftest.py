@@ -9,6 +9,7 @@ from asgiref.sync import SyncToAsync
 from django.db import connections
 from django.utils import translation
 
+from console.blocking import Blocking
 from tests.portal.world import World, make_world
 from vms.bells import BellTower
 from vms.operations.leases import LeaseKeeper
@@ -65,6 +66,18 @@ def bells(monkeypatch: pytest.MonkeyPatch) -> list[Bell]:
 def _no_renewals(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases are not renewed here: a thread of its own would look into a test's database while it is torn down."""
     monkeypatch.setattr(LeaseKeeper, "_renew_for_ever", lambda _self: None)
+
+
+@pytest.fixture(autouse=True)
+def _gateways_end_their_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that goes leaves what it asks the database to its threads; here that would meet the emptying of it."""
+    close = Blocking.close
+
+    def close_and_wait(self: Blocking) -> None:
+        close(self)
+        self._database.shutdown(wait=True)
+
+    monkeypatch.setattr(Blocking, "close", close_and_wait)
 
 
 @pytest.fixture
