@@ -1,4 +1,7 @@
-"""The only writer of what was observed. A row is written when something changed, and never by guessing."""
+"""The only writer of what was observed. A row is written when something changed, and never by guessing.
+
+A reset moves what was observed together with the domain that it was observed of.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -14,6 +17,7 @@ from hypervisor.api import Hypervisor
 from hypervisor.specs import DomainFacts, DomainState
 
 from . import broadcast, sampling
+from .following import let_desired_follow
 from .models import Node, VirtualMachine, lock_vm
 from .settling import rank
 from .states import ObservedState
@@ -42,14 +46,16 @@ def was_ever_there(observed_at: datetime | None, state: str, reason: str) -> boo
 
 
 @retried
-def observe(vm_id: UUID, facts: DomainFacts | None, storage_missing: bool | None = None) -> bool:
-    """Store what was just read about one machine. Returns whether anything changed.
+def observe(vm_id: UUID, domain_uuid: UUID, facts: DomainFacts | None, storage_missing: bool | None = None) -> bool:
+    """Store what was just read about the domain of one machine. Returns whether anything changed.
+
+    A reset gives a machine another domain: what was read of the one before is not told of it.
 
     `storage_missing` None: not looked at, so what is known about the disk stays.
     """
     with transaction.atomic():
         vm = lock_vm(vm_id)
-        if vm is None:
+        if vm is None or vm.domain_uuid != domain_uuid:
             return False
         missing = vm.observed_reason == "storage_missing" if storage_missing is None else storage_missing
         was_there = was_ever_there(vm.observed_at, vm.observed_state, vm.observed_reason)
@@ -70,6 +76,7 @@ def observe(vm_id: UUID, facts: DomainFacts | None, storage_missing: bool | None
             started_at=vm.started_at,
             failure=vm.failure,
         )
+        let_desired_follow(vm)  # here, or whoever dies next leaves a wish that no later look finds changed
         rank(vm)
         broadcast.vm_changed(vm)
         return True
@@ -96,7 +103,7 @@ def sync(node: Node, hypervisor: Hypervisor, disks: Mapping[UUID, bool] | None =
         known = reason == "storage_missing" if missing is None else missing
         if meaning(facts.get(domain_uuid), was_there, known) == (state, reason):
             continue
-        if observe(pk, hypervisor.domain(domain_uuid), missing):
+        if observe(pk, domain_uuid, hypervisor.domain(domain_uuid), missing):
             changed.append(pk)
     Node.objects.filter(pk=node.pk).update(synced_at=Now(), hypervisor_ok=True)
     return changed

@@ -91,25 +91,28 @@ class NetworkVerbs(Linked):
         found, spec = self._ours(network)
         hosts = DhcpHosts(Path(spec.hosts_dir))
         before = hosts.entries().get(mac.lower()) if not spec.filter_name else None
+        moved = before not in (None, address)
+        if moved:  # first: once the entry has gone, nobody knows any more what is to be taken back
+            _nft(build_dismissal(spec.name, mac, str(before)), self._is_mock)
         if hosts.put(mac.lower(), address):
             _reload(found, spec)
         if not spec.filter_name:
-            moved = before not in (None, address)
-            dismissal = build_dismissal(spec.name, mac, str(before)) if moved else ""
-            _nft(dismissal + build_admission(spec.name, mac, address), self._is_mock)
-            if moved:
-                self._release_leases(found, spec, mac)
+            _nft(build_admission(spec.name, mac, address), self._is_mock)
+        if moved:
+            self._release_leases(found, spec, mac)
 
     @verb
     def remove_address(self, network: str, mac: str) -> None:
         """DHCP knows neither the card nor a lease of its address, so that another card can have it at once."""
         found, spec = self._ours(network)
-        dropped = DhcpHosts(Path(spec.hosts_dir)).drop(mac.lower())
-        if dropped is not None:
+        hosts = DhcpHosts(Path(spec.hosts_dir))
+        had = hosts.entries().get(mac.lower())
+        if had is not None:
+            if not spec.filter_name:  # first, as above
+                _nft(build_dismissal(spec.name, mac, had), self._is_mock)
+            hosts.drop(mac.lower())
             _reload(found, spec)
-            if not spec.filter_name:
-                _nft(build_dismissal(spec.name, mac, dropped), self._is_mock)
-            self._forget_neighbour(spec, dropped)
+            self._forget_neighbour(spec, had)
         self._release_leases(found, spec, mac)
 
     def _forget_neighbour(self, spec: NetworkSpec, address: str) -> None:

@@ -10,17 +10,14 @@ from uuid import UUID
 
 import structlog
 from asgiref.sync import sync_to_async
-from django.db import close_old_connections, transaction
+from django.db import close_old_connections
 
-from accounts.retrying import retried
 from hypervisor import errors
 from hypervisor.api import Hypervisor
 from hypervisor.specs import DomainEvent
 from portal.invariants import evaluate
 from vms import observer, sweeps
-from vms.following import let_desired_follow
-from vms.models import Node, Operation, VirtualMachine, Volume, lock_vm
-from vms.settling import rank
+from vms.models import Node, VirtualMachine, Volume
 from vms.states import LIVE
 
 from .reaper import Reaper
@@ -126,12 +123,10 @@ class NodeAgent:
             if self.node is None:
                 self.node = register(self.hypervisor)
                 self._reaper = Reaper(self.node, self.hypervisor)
-            changed = observer.sync(self.node, self.hypervisor, self.disks())
+            observer.sync(self.node, self.hypervisor, self.disks())
         except errors.Unavailable:
             self._say_away()
             raise
-        for pk in changed:
-            follow(pk)
         ensure_pool(self.node, self.hypervisor)
         host = self.hypervisor.host()
         Node.objects.filter(pk=self.node.pk).update(memory_free_mib=host.memory_free_mib)
@@ -164,19 +159,9 @@ class NodeAgent:
     def observe_domain(self, domain_uuid: UUID) -> None:
         """Read one domain again and store what changed."""
         pk = VirtualMachine.objects.filter(domain_uuid=domain_uuid).values_list("pk", flat=True).first()
-        if pk is not None and observer.observe(pk, self.hypervisor.domain(domain_uuid)):
-            follow(pk)
+        if pk is not None:
+            observer.observe(pk, domain_uuid, self.hypervisor.domain(domain_uuid))
 
     def _say_away(self) -> None:
         if self.node is not None:
             Node.objects.filter(pk=self.node.pk, hypervisor_ok=True).update(hypervisor_ok=False)
-
-
-@retried
-def follow(vm_id: UUID) -> None:
-    """Let the wish follow what happened to a machine that nobody is working on."""
-    with transaction.atomic():
-        vm = lock_vm(vm_id)
-        if vm is not None and not Operation.objects.filter(vm=vm, status__in=LIVE).exists():
-            let_desired_follow(vm)
-            rank(vm)

@@ -3,11 +3,13 @@
 import ipaddress
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from django.conf import settings
 
 from hypervisor.api import Hypervisor
+from hypervisor.errors import AlreadyExists
 from hypervisor.specs import BridgeRule, FirewallSpec, HostFacts, NetworkSpec, PoolSpec
 from hypervisor.specs import NetworkKind as SpecKind
 from hypervisor.subnets import free_subnet, used_subnets
@@ -79,9 +81,11 @@ def ensure_pool(node: Node, hypervisor: Hypervisor) -> StoragePool:
 
 def ensure_networks(node: Node, hypervisor: Hypervisor) -> None:
     """The networks exist as their rows say, and the host's packet filter knows their bridges."""
-    for kind in NetworkKind:
-        ensure_network(node, hypervisor, kind)
-    ensure_firewall(node, hypervisor)
+    try:
+        for kind in NetworkKind:
+            ensure_network(node, hypervisor, kind)
+    finally:  # whatever one of them lacks, guests run on the others
+        ensure_firewall(node, hypervisor)
 
 
 def ensure_network(node: Node, hypervisor: Hypervisor, kind: str = NetworkKind.VMS) -> Network:
@@ -102,8 +106,11 @@ def ensure_network(node: Node, hypervisor: Hypervisor, kind: str = NetworkKind.V
             },
         )
     hypervisor.ensure_network(network_spec(network))
+    given = hypervisor.addresses(network.name)
     for mac, address in network.nics.filter(linked=True).values_list("mac", "address"):  # heals a folder that was lost
-        hypervisor.ensure_address(network.name, mac, address)
+        if mac not in given:  # one that differs is being exchanged by a reset
+            with suppress(AlreadyExists):
+                hypervisor.ensure_address(network.name, mac, address)
     return network
 
 

@@ -110,6 +110,7 @@ def ensure_named(ctx: Context) -> None:
         ctx.observe()
         sentence = _("The clone did not acknowledge its identity. Reset the sandbox to try again.")
         raise StepFailed("guest_timeout", sentence, error.detail) from error
+    ctx.guard()  # the guest may have taken its time, and a reset its place
     Sandbox.objects.filter(pk=sandbox.pk).update(named_at=Now())
     if ctx.vm.role == Role.SANDBOX:
         running.start_waiting(ctx.vm)

@@ -125,6 +125,8 @@ def request_resume(actor: Actor, vm_id: UUID | str) -> Answer:
 
 def _wake(actor: Actor, sandbox: Sandbox) -> Operation:
     vm = sandbox.vm
+    if vm.observed_state == ObservedState.PAUSED and sandbox.build_id and sandbox.named_at is None:
+        raise InvalidState(_("This sandbox has no identity of its own: its reset did not end. Reset it again."))
     if vm.observed_state == ObservedState.PAUSED:
         return begin(actor, vm, OperationKind.RESUME)
     if vm.observed_state != ObservedState.SUSPENDED:

@@ -18,7 +18,7 @@ from accounts.refusals import InvalidState, OperationInProgress
 from accounts.retrying import retried
 from accounts.system import system_project, system_user
 from vms import placement, quotas
-from vms.models import Nic, Operation, VirtualMachine, Volume
+from vms.models import Nic, Operation, Sample, VirtualMachine, Volume
 from vms.services.begin import begin, in_progress
 from vms.states import LIVE, PREEMPTS, DesiredState, OperationKind, Role
 
@@ -112,8 +112,9 @@ def _exchange(vm: VirtualMachine, other: VirtualMachine) -> None:
     Volume.objects.filter(pk=others_disk.pk).update(vm=vm)
     Volume.objects.filter(pk=disk.pk).update(disk_index=disk.disk_index)
     [card], [others_card] = vm.nics.all(), other.nics.all()
-    Nic.objects.filter(pk=others_card.pk).update(mac="")
+    Nic.objects.filter(pk=others_card.pk).update(mac=others_card.pk.hex[:17])
     Nic.objects.filter(pk=card.pk).update(mac=others_card.mac)
     Nic.objects.filter(pk=others_card.pk).update(mac=card.mac)
+    Sample.objects.filter(vm__in=[vm.pk, other.pk]).delete()  # counted by the domain that each had
     for row in (vm, other):
         row.refresh_from_db(fields=fields)

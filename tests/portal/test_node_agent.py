@@ -76,6 +76,26 @@ def test_nothing_restarts_by_itself(world, agent):
     assert world.hypervisor.domain(vm.domain_uuid).state is DomainState.STOPPED
 
 
+def test_a_comparison_that_breaks_off_has_let_the_wish_follow_what_it_stored_F5(world, agent, monkeypatch):
+    vms = [world.vm(f"v-{number}") for number in range(2)]
+    for vm in vms:
+        world.hypervisor.happen(vm.domain_uuid, DomainState.STOPPED, "shutdown")
+    look, looks = world.hypervisor.domain, iter((0, 1))
+
+    def once(uuid):
+        if next(looks) == 0:
+            return look(uuid)
+        raise errors.Unavailable("it died meanwhile")
+
+    monkeypatch.setattr(world.hypervisor, "domain", once)
+    with pytest.raises(errors.Unavailable):
+        agent.resync()
+    monkeypatch.undo()
+    assert sorted(seen(vm) for vm in vms) == [("running", "running", ""), ("stopped", "stopped", "")]
+    agent.resync()
+    assert {seen(vm) for vm in vms} == {("stopped", "stopped", "")}
+
+
 def test_a_lost_event_is_made_up_for_by_the_next_comparison_F24(world, agent):
     world.hypervisor.drop_events = True
     vm = world.vm()

@@ -5,14 +5,16 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from accounts.refusals import QuotaExceeded
+from accounts.refusals import InvalidState, QuotaExceeded
 from hypervisor import errors
 from hypervisor.specs import DomainState
 from portal.invariants import evaluate
+from portal.node_agent.register import ensure_network
 from sandboxes import pool, services, sweeps
 from sandboxes.models import Run, Sandbox, Template, TemplateBuild
 from tests.portal.lab import make_lab, stub_gateway
-from vms import quotas
+from vms import observer, quotas
+from vms import services as vm_services
 from vms.models import Node, Operation, VirtualMachine
 from vms.states import Role
 
@@ -169,6 +171,50 @@ def test_a_clone_on_another_network_is_not_taken_by_a_reset(lab):
     lab.world.drain()
     assert lab.again(box).vm.observed_state == "running"
     assert VirtualMachine.objects.filter(role=Role.SPARE).count() == 1
+    assert evaluate(lab.world.hypervisor) == []
+
+
+def test_a_clone_that_a_broken_reset_left_without_a_name_is_not_let_go_on(lab):
+    lab.prepared()
+    box = lab.sandbox()
+    lab.spares()
+    alice = lab.world.actor("alice")
+    _, operation = services.request_reset(alice, box.vm_id)
+    Operation.objects.filter(pk=operation.pk).update(deadline_at=timezone.now() - timedelta(seconds=1))
+    lab.world.drain()
+    operation.refresh_from_db()
+    assert (operation.status, operation.error_code) == ("failed", "deadline")
+    assert lab.again(box).vm.observed_state == "paused"
+    for resume in (services.request_resume, vm_services.request_resume):
+        with pytest.raises(InvalidState):
+            resume(alice, box.vm_id)
+    services.request_reset(alice, box.vm_id)
+    lab.world.drain()
+    assert lab.again(box).vm.observed_state == "running"
+    assert evaluate(lab.world.hypervisor) == []
+
+
+def test_what_was_read_of_the_domain_before_a_reset_is_not_told_of_the_next(lab):
+    lab.prepared()
+    box = lab.sandbox()
+    before = box.vm.domain_uuid
+    services.request_reset(lab.world.actor("alice"), box.vm_id)
+    lab.world.drain()
+    assert observer.observe(box.vm_id, before, None) is False
+    assert lab.again(box).vm.observed_state == "running"
+
+
+def test_a_node_registers_while_a_reset_exchanges_cards(lab, monkeypatch):
+    lab.prepared()
+    box = lab.sandbox()
+    lab.spares()
+    services.request_reset(lab.world.actor("alice"), box.vm_id)
+    network = box.vm.nics.get().network
+    given = lab.world.hypervisor.addresses(network.name)
+    monkeypatch.setattr(lab.world.hypervisor, "ensure_network", lambda _spec: None)  # its networks are the lab's
+    ensure_network(lab.world.node, lab.world.hypervisor, network.kind)
+    assert lab.world.hypervisor.addresses(network.name) == given
+    lab.world.drain()
     assert evaluate(lab.world.hypervisor) == []
 
 

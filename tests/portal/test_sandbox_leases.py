@@ -201,7 +201,7 @@ def test_a_sandbox_that_was_off_at_its_end_is_just_ended(lab, box):
     lab.world.hypervisor.happen(box.vm.domain_uuid, DomainState.STOPPED, "shutdown")
     from vms import observer
 
-    observer.observe(box.vm_id, lab.world.hypervisor.domain(box.vm.domain_uuid))
+    observer.observe(box.vm_id, box.vm.domain_uuid, lab.world.hypervisor.domain(box.vm.domain_uuid))
     pass_time(box, hours=2)
     assert sweeps.end_leases() == 1
     assert not Operation.objects.filter(status__in=LIVE).exists()
@@ -241,7 +241,7 @@ def test_a_sandbox_that_switched_itself_off_is_switched_on(lab, box, alice):
     from vms import observer
 
     lab.world.hypervisor.happen(box.vm.domain_uuid, DomainState.STOPPED, "shutdown")
-    observer.observe(box.vm_id, lab.world.hypervisor.domain(box.vm.domain_uuid))
+    observer.observe(box.vm_id, box.vm.domain_uuid, lab.world.hypervisor.domain(box.vm.domain_uuid))
     services.request_resume(alice, box.vm_id)
     lab.world.drain()
     assert state(lab, box) is DomainState.RUNNING

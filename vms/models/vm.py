@@ -19,8 +19,8 @@ from .node import Network, Node, StoragePool
 class VirtualMachine(models.Model):
     """A machine as people know it. `domain_uuid` is the domain behind it, and may be replaced by a reset.
 
-    Writers: services write `desired_state`; the observer alone writes `observed_*` and `synced_*`; the runner
-    writes `failure` when an operation ends. `attention_rank` follows from them (vms.states.attention_rank).
+    Writers: services write `desired_state`; the observer writes `observed_*`, which a reset moves with the domain; the
+    runner writes `failure` when an operation ends. `attention_rank` follows from them (vms.states.attention_rank).
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

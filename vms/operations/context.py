@@ -70,7 +70,7 @@ class Context:
     def observe(self) -> DomainFacts | None:
         """Read the domain back and let the observer store it."""
         found = self.domain()
-        observer.observe(self.vm.pk, found)
+        observer.observe(self.vm.pk, self.vm.domain_uuid, found)
         return found
 
     def remember(self, **data: Any) -> None:

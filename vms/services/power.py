@@ -24,6 +24,8 @@ Answer = tuple[VirtualMachine, Operation]
 def request_power(actor: Actor, vm_id: UUID | str, kind: str) -> Answer:
     """Journal one of the verbs that need no quota: stop, force_off, reboot, pause, resume."""
     vm = get_vm_for(actor.who, vm_id, Verb.CHANGE, lock=True)
+    if kind == OperationKind.RESUME:
+        refuse_sandbox(vm)
     return vm, begin(actor, vm, kind)
 
 
