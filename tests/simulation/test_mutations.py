@@ -1,18 +1,30 @@
 """The simulation notices an engine that is broken on purpose: each safeguard is taken away, and seeds must fail."""
 
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
 from django.db.models import Q
 
 from hypervisor.specs import DomainState
+from tests.simulation.model import Model
 from tests.simulation.seeds import MACHINES, simulate
 from vms.operations import delete, runner
 from vms.operations.context import Context, Fenced
 from vms.operations.leases import Lease
 from vms.states import OperationStatus
 
-SEEDS = range(1, 41)  # at most: the first that notices suffices
+SEEDS = range(1, 61)  # at most: the first that notices suffices
+
+
+class Standing(Model):
+    """Workers that stand still in the middle of an operation, again and again: what fences are there for."""
+
+    def misfortune(self):
+        self._stop_one()
+
+
+STANDING = replace(MACHINES, model=Standing)
 
 
 def deaf_to_fences(patch):
@@ -67,21 +79,21 @@ def acknowledged_and_lost(patch):
 
 
 @pytest.mark.parametrize(
-    ("mutation", "said"),
+    ("mutation", "course", "said"),
     [
-        (deaf_to_fences, "not its own when it asked"),
-        (leases_without_fence, "not its own when it asked"),
-        (start_without_asking, "without asking again"),
-        (undefine_without_asking, "without asking again"),
-        (acknowledged_and_lost, "is not in the journal"),
+        (deaf_to_fences, STANDING, "not its own when it asked"),
+        (leases_without_fence, STANDING, "not its own when it asked"),
+        (start_without_asking, MACHINES, "without asking again"),
+        (undefine_without_asking, MACHINES, "without asking again"),
+        (acknowledged_and_lost, MACHINES, "is not in the journal"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_an_engine_without_a_safeguard_is_noticed(mutation, said, beginning, scheduler_for):
+def test_an_engine_without_a_safeguard_is_noticed(mutation, course, said, beginning, scheduler_for):
     for seed in SEEDS:
         with pytest.MonkeyPatch.context() as patch:
             mutation(patch)
-            model, _breaches = simulate(MACHINES, seed, beginning, scheduler_for, patch)
+            model, _breaches = simulate(course, seed, beginning, scheduler_for, patch)
         assert model.moments.acts
         if any(said in broken for broken in model.moments.broken):
             return
