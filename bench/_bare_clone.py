@@ -188,6 +188,7 @@ class BareQemu:
                 qmp.ask("migrate-incoming", uri="fd:bench")
                 while qmp.ask("query-migrate").get("status") != "completed":
                     time.sleep(POLL_SECONDS)
+                qmp.ask("migrate-set-capabilities", capabilities=[capability | {"state": False}])
                 qmp.ask("cont")
             first_word(str(self.folder / f"{name}.identity"))
             return time.monotonic() - began
@@ -203,8 +204,8 @@ class BareQemu:
             if skip:
                 skip = False
                 continue
-            if option in {"-sandbox", "-object"} and ("secret" in value or option == "-sandbox"):
-                skip = True  # libvirt's own key; a sandbox costs nothing and would refuse a plain socket
+            if option == "-object" and "secret" in value:
+                skip = True  # libvirt's own key
             elif option == "-netdev":
                 words += ["-netdev", f"tap,id={_id_of(value)},ifname=swb{os.getpid()},script=no,downscript=no"]
                 skip = True

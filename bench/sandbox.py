@@ -185,11 +185,19 @@ class Bench:
         self.delete(sandbox["id"])
 
     def together(self, count: int) -> float:
-        """Make `count` at once; return the wall time until all are acknowledged."""
-        began = time.monotonic()
+        """Make `count` at once; return the seconds until the last has acknowledged, as `clone` takes them of one."""
+        body = {"template": self.fresh["id"], "project": PROJECT, "lease_minutes": 60}
+        clock = time.time()
         with ThreadPoolExecutor(count) as threads:
-            made = list(threads.map(lambda _number: self.sandbox(self.fresh), range(count)))
-        wall = time.monotonic() - began
+            answers = list(
+                threads.map(lambda _number: self.api.call("POST", "sandboxes", body, status=202), range(count))
+            )
+        time.sleep(SETTLE_SECONDS)  # instead of asking: eight that ask all the time take a sixth of the processors
+        made = [answer["sandbox"] for answer in answers]
+        for answer in answers:
+            ended = self.api.finished(answer["operation"])
+            assert ended["status"] == "succeeded", ended
+        wall = max(self._named_at(sandbox["id"]) for sandbox in made) - clock
         for sandbox in made:
             self.delete(sandbox["id"])
         return wall

@@ -23,10 +23,12 @@ settle_kvm_device() {
 }
 
 # Without a service manager: under a subreaper, because a PID 1 that reaps late makes libvirt wait for every QEMU that it
-# stops. The subreaper goes when libvirtd goes; guests outlive both.
+# stops. The subreaper goes when libvirtd goes; guests outlive both. One malloc arena instead of one for each thread: libvirtd
+# forks several times for each machine that it starts, and each fork copies the page tables of all of its heap (measured: a
+# clone's start took 120 ms with 9 MiB of heap and 160 with the 75 MiB that it had after half an hour).
 start_libvirtd() {
   pgrep -x virtlogd >/dev/null || virtlogd -d
-  pgrep -x libvirtd >/dev/null || setsid tini -s -- libvirtd >>/var/log/libvirtd.log 2>&1 </dev/null &
+  pgrep -x libvirtd >/dev/null || MALLOC_ARENA_MAX=1 setsid tini -s -- libvirtd >>/var/log/libvirtd.log 2>&1 </dev/null &
 }
 
 ensure_libvirt() {
