@@ -41,7 +41,7 @@ def test_tokens_end_when_they_expire_are_revoked_or_their_owner_is_shut_out_a21(
     clients = {name: world.api("bob") for name in ("expired", "revoked", "shut out")}
     tokens = list(ApiToken.objects.filter(user=world.bob).order_by("created_at"))
     assert all(client.call("GET", "me").status_code == 200 for client in clients.values())
-    ApiToken.objects.filter(pk=tokens[0].pk).update(expires_at=timezone.now())
+    ApiToken.objects.filter(pk=tokens[0].pk).update(expires_at=timezone.now() - timedelta(seconds=1))
     ApiToken.objects.filter(pk=tokens[1].pk).update(revoked_at=timezone.now())
     User.objects.filter(pk=world.bob.pk).update(is_active=False)
     assert [client.call("GET", "me").status_code for client in clients.values()] == [401, 401, 401]

@@ -4,14 +4,15 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.apps import apps
 from django.db import transaction
+from django.db.models.functions import Now
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
-from django.utils import timezone
 from PIL import Image
 
 from portal.api import api
@@ -92,7 +93,7 @@ def sandbox(world: World, what: str) -> Sandbox:
     if what == "sandbox paused":
         request_pause(world.actor("alice"), found.vm_id)
     elif what == "sandbox ended":
-        Sandbox.objects.update(expires_at=timezone.now())
+        Sandbox.objects.update(expires_at=Now() - timedelta(seconds=1))
         end_leases()
     world.drain()
     return lab.again(found)
