@@ -1,5 +1,6 @@
 """What tests share: a portal that is a dictionary of answers, and what it answers with."""
 
+import base64
 import json
 import uuid
 from collections.abc import Callable
@@ -11,6 +12,18 @@ import httpx
 URL, TOKEN = "https://portal.example", "slw_a-token-of-alice"
 PROBLEM = {"content-type": "application/problem+json"}
 Handler = Callable[..., Any]
+RUN = {
+    "id": "r-1",
+    "status": "exited",
+    "exit_code": 0,
+    "signal": None,
+    "error": None,
+    "timeout_seconds": 3600,
+    "stdout_bytes": 0,
+    "stderr_bytes": 0,
+    "stdout_truncated": False,
+    "stderr_truncated": False,
+}
 
 
 def problem(status: int, code: str, detail: str, **more: Any) -> httpx.Response:
@@ -100,3 +113,18 @@ def vm(name: str = "web-1", **more: Any) -> dict[str, Any]:
         "created_at": "2026-01-31T11:59:00.000Z",
         **more,
     }
+
+
+def event(name: str, said: Any) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(said)}\nid: 1-1\n\n".encode()
+
+
+def output(data: bytes, offset: int = 0, stream: str = "stdout") -> bytes:
+    return event("output", {"stream": stream, "offset": offset, "data": base64.b64encode(data).decode()})
+
+
+def events(*pieces: bytes) -> httpx.Response:
+    return httpx.Response(200, content=b"".join(pieces), headers={"content-type": "text/event-stream"})
+
+
+END = event("end", {"status": "exited"})

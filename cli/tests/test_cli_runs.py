@@ -1,45 +1,16 @@
 """Commands in sandboxes: what is streamed, which exit code comes out, and what is left behind: nothing."""
 
-import base64
 import io
-import json
 import os
 import signal
 import tarfile
 
 import httpx
 import pytest
-from cli_world import operation, problem, vm
+from cli_world import END, RUN, events, operation, output, problem, vm
 
-RUN = {
-    "id": "r-1",
-    "status": "exited",
-    "exit_code": 0,
-    "signal": None,
-    "error": None,
-    "timeout_seconds": 3600,
-    "stdout_bytes": 0,
-    "stderr_bytes": 0,
-    "stdout_truncated": False,
-    "stderr_truncated": False,
-}
 BOX = {**vm("run-1"), "template": {"id": "t-1", "name": "debian"}, "plain_reason": ""}
 HERE = f"sandboxes/{BOX['id']}"
-
-
-def event(name, said):
-    return f"event: {name}\ndata: {json.dumps(said)}\nid: 1-1\n\n".encode()
-
-
-def output(data, offset=0, stream="stdout"):
-    return event("output", {"stream": stream, "offset": offset, "data": base64.b64encode(data).decode()})
-
-
-def events(*pieces):
-    return httpx.Response(200, content=b"".join(pieces), headers={"content-type": "text/event-stream"})
-
-
-END = event("end", {"status": "exited"})
 
 
 @pytest.fixture

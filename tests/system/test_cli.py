@@ -238,3 +238,10 @@ def test_the_life_of_a_sandbox(slipway, box, alice):
     assert "is a machine now" in slipway("sandbox", "keep", box).stdout
     assert box not in sandboxes_of(alice)
     assert slipway("vm", "rm", box, "-y").stdout == f"{box} is gone.\n"
+
+
+def test_ssh_into_a_sandbox_puts_the_key_in_by_itself(slipway, signed_in, box):
+    key = ["-i", f"{signed_in[1]['HOME']}/.ssh/id_ed25519"]
+    done = slipway("sandbox", "ssh", box, *key, "--", "hostname")
+    assert (done.stdout, done.stderr) == (f"{box}\n", "")
+    assert slipway("sandbox", "ssh", box, *key, "--no-ssh-key", "--", "exit 7", code=7).stdout == ""

@@ -1,13 +1,12 @@
 """Ways into a guest: the serial console, ssh, and the tunnel that ssh goes through."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .. import console, tunnel
+from .. import console, keys, tunnel
 from ..client import Api, Json, open_api
 from ..lookups import find, find_either, is_id
 from ..options import EitherArgument, Machine, Project, SandboxArgument
@@ -19,6 +18,7 @@ Identity = Annotated[Path | None, typer.Option("--identity", "-i", help="A priva
 SshOption = Annotated[
     list[str], typer.Option("--option", "-o", help="An option for ssh, as KEY=VALUE; may be repeated.")
 ]
+NoKey = Annotated[bool, typer.Option("--no-ssh-key", help="Leave the keys that it lets in as they are.")]
 
 
 def vm_console(name: Machine, project: Project = "") -> None:
@@ -46,7 +46,10 @@ def vm_ssh(
 
     It goes through the portal: no address of the machine needs to be reachable from here.
     """
-    _ssh(lambda api: find(api, "machine", name, project), command, user, identity, option)
+    with open_api() as api:
+        vm = find(api, "machine", name, project)
+        line = _line(vm, command, user or _user_of(api, vm), identity, option)
+    os.execv(line[0], line)  # noqa: S606
 
 
 def sandbox_ssh(
@@ -56,13 +59,20 @@ def sandbox_ssh(
     user: User = "",
     identity: Identity = None,
     option: SshOption = [],  # noqa: B006
+    no_ssh_key: NoKey = False,
     project: Project = "",
 ) -> None:
     """Open a shell over ssh, or run a command.
 
-    The sandbox needs a network, and a key that its template lets in.
+    The sandbox needs a network. Your own key is put into it first: the public half of -i, or else of ~/.ssh/id_*.
     """
-    _ssh(lambda api: _vm_of(api, find(api, "sandbox", name, project)), command, user, identity, option)
+    with open_api() as api:
+        vm = _vm_of(api, find(api, "sandbox", name, project))
+        user = user or _user_of(api, vm)
+        line = _line(vm, command, user, identity, option)
+        if not no_ssh_key:
+            keys.admit(api, vm, user, identity)
+    os.execv(line[0], line)  # noqa: S606
 
 
 def open_tunnel(name: EitherArgument, project: Project = "") -> None:
@@ -77,15 +87,9 @@ def _vm_of(api: Api, sandbox: Json) -> Json:
     return api.get(f"vms/{sandbox['id']}")
 
 
-def _ssh(
-    find_vm: Callable[[Api], Json], command: list[str] | None, user: str, identity: Path | None, options: list[str]
-) -> None:
-    """Become ssh."""
+def _line(vm: Json, command: list[str] | None, user: str, identity: Path | None, options: list[str]) -> list[str]:
     more = [f'IdentityFile="{identity}"'] if identity else []
-    with open_api() as api:
-        vm = find_vm(api)
-        line = tunnel.ssh_command(vm, user or _user_of(api, vm), more + options, command or [])
-    os.execv(line[0], line)  # noqa: S606
+    return tunnel.ssh_command(vm, user, more + options, command or [])
 
 
 def _user_of(api: Api, vm: Json) -> str:

@@ -6,19 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import completing
+from .. import completing, keys
 from ..asking import confirm, secret
 from ..client import Api, Json, open_api
 from ..ending import delete, show_end
-from ..faults import Code, Fault
 from ..following import follow
 from ..lookups import find
 from ..options import JsonFlag, Machine, Project, Wait, Yes
 from ..showing import plain, say, show_facts, show_json, show_table, size, when
 
 app = typer.Typer(help="Machines.", no_args_is_help=True)
-KEY_NAMES = ("id_ed25519.pub", "id_ecdsa.pub", "id_rsa.pub")
-KEY_BYTES = 2000
 USER_DATA_BYTES = 64 * 1024
 
 
@@ -119,7 +116,7 @@ def create_vm(
         "project": project,
         "description": description,
         "ssh_keys": [] if no_ssh_key else _keys(ssh_key),
-        "user_data": _text(user_data, USER_DATA_BYTES) if user_data else "",
+        "user_data": keys.text_of(user_data, USER_DATA_BYTES) if user_data else "",
         "password": secret("Password", twice=True) if ask_password else "",
     }
     body |= {key: value for key, value in optional.items() if value}
@@ -137,31 +134,12 @@ def _made(vm: Json, started: bool) -> str:
 def _keys(files: list[Path]) -> list[str]:
     """Return the public keys of these files, or the person's own where none is named."""
     if not files:
-        mine = next((path for name in KEY_NAMES if (path := Path.home() / ".ssh" / name).is_file()), None)
+        mine = keys.own()
         if mine is None:
             return []
         say(f"With your key {mine} (--no-ssh-key leaves it out).")
         files = [mine]
-    found = []
-    for path in files:
-        lines = _text(path, KEY_BYTES * 20).splitlines()
-        if any("PRIVATE KEY" in line for line in lines):
-            raise Fault(f"{path} is a private key. It stays with you.", f"Give the public one: {path}.pub", Code.USAGE)
-        found += [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    return found
-
-
-def _text(path: Path, most_bytes: int) -> str:
-    try:
-        content = path.expanduser().read_bytes()
-    except OSError as error:
-        raise Fault(f"{path} cannot be read: {error.strerror}.", code=Code.USAGE) from None
-    if len(content) > most_bytes:
-        raise Fault(f"{path} has {len(content)} bytes, {most_bytes} is the most.", code=Code.USAGE)
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise Fault(f"{path} is not text in UTF-8.", code=Code.USAGE) from None
+    return keys.public_keys(files)
 
 
 def _finish(api: Api, answer: Json, wait: bool, json: bool, words: Callable[[Json], str]) -> None:
