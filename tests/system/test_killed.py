@@ -65,13 +65,14 @@ def world(db, settings, monkeypatch):
 
 def clear(world):
     """Remove what a test that failed has left."""
-    owner = f"slipway-{world.pool.name.removeprefix('slipway-')}"
-    for facts in world.hypervisor.domains(owner.removeprefix("slipway-")):
+    installation = world.pool.name.removeprefix("slipway-")
+    for facts in world.hypervisor.domains(installation):
         if facts.active:
             world.hypervisor.force_off(facts.uuid)
         world.hypervisor.undefine(facts.uuid)
     for network in world.node.networks.all():
         world.hypervisor.remove_network(network.name, network.filter_name)
+    world.hypervisor.remove_firewall(f"slipway_{installation}")
     world.hypervisor.remove_pool(world.pool.name)
     world.hypervisor.close()
 
