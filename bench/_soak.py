@@ -36,12 +36,16 @@ class Fault:
 
 @dataclass
 class Wound:
-    """A fault that is not forgotten yet, and the operations that were under way when it came."""
+    """A fault that is not forgotten yet, and the operations that were under way when it came.
+
+    `orphans`, where workers died: how often each operation that one had in hand had been taken over before.
+    """
 
     name: str
     began: float
     live: set[str]
     healed: Healed
+    orphans: dict[str, int]
 
 
 class Soak(ABC):
@@ -62,6 +66,7 @@ class Soak(ABC):
         self.breaches: list[str] = []
         self.audits = 0
         self.began = time.monotonic()
+        self.happens = "nothing"  # which fault lasts just now
         self._left: list[str] = []
 
     @abstractmethod
@@ -85,9 +90,15 @@ class Soak(ABC):
             self._left = self.chance.sample(sorted(possible), len(possible))
         name = next(name for name in self._left if name in possible)
         self._left.remove(name)
-        wound = Wound(name, time.monotonic(), self.live(), possible[name].healed)
+        rows = [row for row in self.portal("operations") if row[2] in LIVE]
+        orphans = {row[0]: row[5] for row in rows if row[2] == "running" and name.startswith("worker")}
+        wound = Wound(name, time.monotonic(), {row[0] for row in rows}, possible[name].healed, orphans)
         print(f"{wound.began - self.began:5.0f} s  {name}, {len(wound.live)} under way", flush=True)
-        possible[name].let()
+        self.happens = name
+        try:
+            possible[name].let()
+        finally:
+            self.happens = "nothing"
         self.wounds.append(wound)
 
     def restart(self, name: str) -> None:
@@ -109,16 +120,16 @@ class Soak(ABC):
             time.sleep(1.0)
 
     # --- looking ------------------------------------------------------------------------------------------------
-    def live(self) -> set[str]:
-        return {row[0] for row in self.portal("operations") if row[2] in LIVE}
-
     def look(self) -> None:
-        """Note the faults after which everything that was under way has ended."""
+        """Note the faults after which everything that was under way is in hand again, and has ended."""
         if not self.wounds:
             return
-        live = self.live()
+        rows = {row[0]: row for row in self.portal("operations") if row[2] in LIVE}
         for wound in list(self.wounds):
-            if not wound.live & live and wound.healed(wound.began):
+            if wound.orphans and not any(rows[key][5] == n for key, n in wound.orphans.items() if key in rows):
+                wound.orphans.clear()
+                self.repairs[f"{wound.name}: all in hand again"].append(time.monotonic() - wound.began)
+            if not wound.live & rows.keys() and wound.healed(wound.began):
                 self.wounds.remove(wound)
                 self.repairs[wound.name].append(time.monotonic() - wound.began)
 
@@ -161,7 +172,7 @@ class Soak(ABC):
             kinds[row[1]].append(row[6])
         head = ["p50 s", "p99 s"]
         show("Operations, from the request to the end", ["kind", "times", *head], _times(kinds))
-        show("Time until all that was under way has ended", ["fault", "times", *head], _times(self.repairs))
+        show("Time until all that was under way has ended, or was in hand again", ["fault", "times", *head], _times(self.repairs))
         for what, found in (("refused", self.refused), ("consoles", self.consoles), ("trouble", self.errors)):
             print(f"{what}: {dict(found)}")
         print(f"acknowledged {len(self.acknowledged)}, finished {len(finished)}, audits {self.audits}")

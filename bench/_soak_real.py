@@ -143,7 +143,7 @@ class RealSoak(Soak):
             code = closed.rcvd.code if closed.rcvd else 0
             return f"closed: {CLOSED.get(code, code)}"
         except TimeoutError:
-            return "silent"
+            return f"{kind} silent while this happens: {self.happens}"
         except (OSError, WebSocketException) as error:
             return f"no gateway: {type(error).__name__}"
         return "opened"
