@@ -172,7 +172,8 @@ class Soak(ABC):
             kinds[row[1]].append(row[6])
         head = ["p50 s", "p99 s"]
         show("Operations, from the request to the end", ["kind", "times", *head], _times(kinds))
-        show("Time until all that was under way has ended, or was in hand again", ["fault", "times", *head], _times(self.repairs))
+        title = "Time until all that was under way has ended, or is in hand again"
+        show(title, ["fault", "times", *head], _times(self.repairs))
         for what, found in (("refused", self.refused), ("consoles", self.consoles), ("trouble", self.errors)):
             print(f"{what}: {dict(found)}")
         print(f"acknowledged {len(self.acknowledged)}, finished {len(finished)}, audits {self.audits}")
