@@ -128,10 +128,10 @@ async def test_a_program_with_a_token_needs_no_origin(world, vm, gateway):
 
 async def test_two_viewers_have_a_connection_each(world, vm, gateway, displays):
     async with (
-        opened(gateway, await issue(world, "alice", vm), ORIGIN),
+        opened(gateway, await issue(world, "alice", vm), ORIGIN) as first,
         opened(gateway, await issue(world, "bob", vm), ORIGIN) as second,
     ):
-        assert await second.read() == b"RFB 003.008\n"
+        assert await first.read() == await second.read() == b"RFB 003.008\n"
         assert len(displays.ends) == 2
 
 
@@ -242,7 +242,9 @@ async def test_a_ticket_at_another_machine_kind_or_gateway_A2(world, vm, gateway
 async def test_a_sixth_console_A18(world, vm, gateway):
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(5):
-            await stack.enter_async_context(opened(gateway, await issue(world, "alice", vm), ORIGIN))
+            console_of_alice = opened(gateway, await issue(world, "alice", vm), ORIGIN)
+            client = await stack.enter_async_context(console_of_alice)
+            assert (await client.read()).startswith(b"RFB")  # it counts; before, it was only accepted
         sixth = console(gateway, await issue(world, "alice", vm), ORIGIN)
         assert await sixth.open()
         assert await sixth.closed() == 4429
