@@ -18,7 +18,7 @@ from typing import Any
 from tests.faults.postgres import Postgres
 from tests.live import ROOT, wait_for
 
-NODE = "node-1"
+NODE, ID = "node-1", "fa017fa0"
 VENV = Path(sys.executable).parent
 PATIENCE = 120.0  # seconds for a process to come up on a busy machine
 
@@ -56,7 +56,7 @@ class Installation:
             "REDIS_URL": f"unix://{self.socket}",
             "SLIPWAY_LIBVIRT_URI": libvirt_uri or f"fake://{home / 'host'}",
             "SLIPWAY_VIRT_TYPE": "qemu",
-            "SLIPWAY_INSTALLATION_ID": "fa017fa0",
+            "SLIPWAY_INSTALLATION_ID": ID,
             "SLIPWAY_NODE_NAME": NODE,
             "SLIPWAY_SUBNET": "10.71.0.0/20",
             "SLIPWAY_VAR_DIR": str(home / "var"),
@@ -89,6 +89,9 @@ class Installation:
             self.kill(name)
         if self.postgres:
             self.postgres.kill()
+        for table in (f"inet slipway_{ID}", f"bridge slipway_guard_{ID}_nat", f"bridge slipway_guard_{ID}_isolated"):
+            # its agents' own, in this host's packet filter
+            subprocess.run(["nft", "delete", "table", *table.split()], capture_output=True, check=False)
 
     # --- processes ----------------------------------------------------------------------------------------------
     def _command(self, name: str, node: str) -> list[str]:
