@@ -24,18 +24,23 @@ class Connection:
         self.libvirt = libvirt.open(uri)
         self.capabilities: str | None = None
         self._pid = os.getpid()
+        self._distrusted = False
         self._callbacks: list[int] = []
         with contextlib.suppress(libvirt.libvirtError):  # the mock driver in our process has no socket
             self.libvirt.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT)
 
     def alive(self) -> bool:
         """Whether this process can still use it, as far as this side knows. Costs no round trip."""
-        if self._pid != os.getpid():
+        if self._distrusted or self._pid != os.getpid():
             return False
         try:
             return bool(self.libvirt.isAlive())
         except libvirt.libvirtError:
             return False
+
+    def distrust(self) -> None:
+        """Counts as dead from now on: libvirt's event loop may not have heard yet that the other end is gone."""
+        self._distrusted = True
 
     def on_event(self, event: int, callback: Callable[..., None], opaque: object = None) -> None:
         """Calls back, in libvirt's thread, at each event of this kind (VIR_DOMAIN_EVENT_ID_*) of any domain."""

@@ -55,6 +55,10 @@ class Link:
         self._local.connection = connection
         try:
             yield connection
+        except Unavailable:
+            # Whoever said so may know before this connection does that libvirtd died.
+            connection.distrust()
+            raise
         finally:
             self._local.connection = None
             self._give_back(connection)

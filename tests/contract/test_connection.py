@@ -50,6 +50,17 @@ def test_a_lost_connection_is_opened_again_F5(proxy: Proxy, hypervisor: LibvirtH
     assert hypervisor.domains("00000000") == []
 
 
+def test_a_connection_beside_which_another_was_lost_is_not_used_again_F5(proxy: Proxy) -> None:
+    """libvirt's event loop tells one connection after the other: the second would fail once more."""
+    way = link.Link(proxy.uri)
+    with pytest.raises(Unavailable), way.use() as first:
+        raise Unavailable("heard by another connection")
+    with way.use() as second:
+        assert second.alive()
+    assert not first.alive()
+    way.close()
+
+
 def test_a_call_under_way_on_a_lost_connection_is_unavailable_F5(proxy: Proxy, hypervisor: LibvirtHypervisor) -> None:
     hypervisor.domains("00000000")
     proxy.silence()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from console import tunnels
 from console.gateway import Gateway
 from tests.portal.consoles import DEADLINE, ORIGIN, browser_actor, console, in_database, ticket
 from vms import services
@@ -34,7 +35,7 @@ def vm(world):
 
 
 @contextlib.asynccontextmanager
-async def ssh_server(monkeypatch, greeting=b"SSH-2.0-test\r\n"):
+async def ssh_server(monkeypatch, greeting=b"SSH-2.0-test\r\n", port=0):
     """Serve port 22 elsewhere; yields the queue of connections."""
     connections = asyncio.Queue()
 
@@ -42,7 +43,7 @@ async def ssh_server(monkeypatch, greeting=b"SSH-2.0-test\r\n"):
         writer.write(greeting)
         await connections.put((reader, writer))
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", port)
     monkeypatch.setattr("console.tunnels.SSH_PORT", server.sockets[0].getsockname()[1])
     async with server:
         yield connections
@@ -82,9 +83,29 @@ async def test_the_machine_sees_that_its_client_left(world, vm, gateway, monkeyp
 
 
 async def test_nothing_answers(world, vm, gateway, monkeypatch):
+    monkeypatch.setattr("console.tunnels.CONNECT_SECONDS", 0.3)
     async with ssh_server(monkeypatch):
         pass  # a port that was just ours, and is closed now
     assert await (await opened(gateway, world, vm)).closed() == 4504
+
+
+async def test_a_server_that_is_about_to_start_is_waited_for(world, vm, gateway, monkeypatch):
+    """A clone's starts again when it is given its host keys."""
+    waits = asyncio.Queue()
+    sleep = asyncio.sleep
+
+    async def watched(seconds, *more):
+        if seconds == tunnels.REFUSED_PAUSE_SECONDS:
+            waits.put_nowait(seconds)
+        return await sleep(seconds, *more)
+
+    async with ssh_server(monkeypatch):
+        pass
+    monkeypatch.setattr(asyncio, "sleep", watched)
+    client = await opened(gateway, world, vm)
+    await asyncio.wait_for(waits.get(), DEADLINE)
+    async with ssh_server(monkeypatch, port=tunnels.SSH_PORT):
+        assert await client.read() == b"SSH-2.0-test\r\n"
 
 
 async def test_an_address_is_looked_for_on_its_own_bridge_alone(world, vm, gateway, monkeypatch):

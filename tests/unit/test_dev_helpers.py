@@ -92,3 +92,9 @@ def test_only_names_of_this_installation_are_wiped() -> None:
 def test_an_odd_installation_id_wipes_nothing(wrong: str) -> None:
     with pytest.raises(SystemExit, match=re.escape(repr(wrong))):
         wipe.pattern_of(wrong)
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """pytest collects no two of one name in one run, and suites one by one do not show it: `./dev test -m faults`."""
+    names = [path.name for folder in ("tests", "cli/tests") for path in (ROOT / folder).rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
