@@ -1,5 +1,6 @@
 """What all layers share: a mark by folder, no network where none belongs, and the guests' runner."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest_socket
 from tests.guest_programs import compiled
 
 HERE = Path(__file__).parent
+LEFT_OUT: Counter[str] = Counter()
 WITHOUT_NETWORK = {"unit", "portal", "simulation"}  # UNIX sockets stay: event loops and PostgreSQL need them
 
 
@@ -24,6 +26,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if layer == "faults" and item.get_closest_marker("nightly"):
             continue  # `-m faults` is for an hour, not for a night
         item.add_marker(layer)
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    for item in items:
+        for mark in ("nightly", "faults"):
+            if item.get_closest_marker(mark) is not None:
+                LEFT_OUT[mark] += 1
+                break
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.option.markexpr and LEFT_OUT:
+        counts = ", ".join(f"{count} marked {mark}" for mark, count in sorted(LEFT_OUT.items()))
+        terminalreporter.write_line(f"Left out by -m: {counts}.")
 
 
 @pytest.hookimpl(trylast=True)
