@@ -1,4 +1,4 @@
-"""What a process of QEMU costs, as the kernel counts it."""
+"""What processes cost, as the kernel counts it: those of QEMU, and those that look after them."""
 
 import os
 from pathlib import Path
@@ -16,6 +16,23 @@ def pid_of(domain_uuid: str) -> int:
         if b"qemu-system" in words.partition(b"\0")[0] and domain_uuid.encode() in words:
             return int(folder.name)
     raise LookupError(domain_uuid)
+
+
+def carers(supervisor: int) -> list[int]:
+    """Return the processes of the portal, all below its supervisor, and libvirtd's."""
+    parents, libvirtd = {}, []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            head, _, fields = (folder / "stat").read_text().rpartition(")")
+        except OSError:
+            continue
+        parents[int(folder.name)] = int(fields.split()[1])
+        if head.endswith("(libvirtd"):
+            libvirtd.append(int(folder.name))
+    found = {supervisor}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return sorted(found.union(libvirtd))
 
 
 def pss_mib(pid: int) -> float:

@@ -13,6 +13,20 @@ SHORT = {
     "list": ["--rounds", "2", "--sizes", "60", "120"],
     "console": ["--quick"],
     "status": ["--rounds", "3"],
+    "sandbox": [
+        "--image",
+        "micro",
+        "--flavor",
+        "nano",
+        "--rounds",
+        "1",
+        "--boots",
+        "1",
+        "--at-once",
+        "2",
+        "--many",
+        "2",
+    ],
 }
 
 
