@@ -99,13 +99,15 @@ class BareCloner:
         key = new_host_key("bench")
         lines = [
             f"seed={os.urandom(64).hex()}",
-            f"net={self.network.mac(self.number)} {address}/{self.network.prefix} {self.network.gateway}",
+            "forget_keys=all",
+            f"ssh_key={key.kind} {key.private.hex()} {key.public.hex()}",
+            f"machine_id={uuid.uuid4().hex}",
             f"hostname=bench{self.number}",
             f"clock={time.time():.9f}",
             f"boot_id={uuid.uuid4()}",
+            f"uuid={clone.uuid}",
+            f"net={self.network.mac(self.number)} {address}/{self.network.prefix} {self.network.gateway}",
             f"ack={word}",
-            f"machine_id={uuid.uuid4().hex}",
-            f"ssh_key={key.kind} {key.private.hex()} {key.public.hex()}",
             f"end={word}",
         ]
         with connected(clone.socket_of("identity")) as channel:

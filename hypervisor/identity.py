@@ -1,7 +1,7 @@
 """A clone's identity: made here, and put into words for the listener in the guest or for its agent.
 
-The listener's protocol stands in guests/ident/ident.c. Everything up to `ack` is what nobody may see of the template;
-the rest follows at once. Values are checked here, because for the agent they become part of a shell script.
+The listener's protocol stands in guests/ident/ident.c. The address comes last: until then nobody can reach the clone.
+Values are checked here, because for the agent they become part of a shell script.
 """
 
 import ipaddress
@@ -20,8 +20,9 @@ SEED_BYTES = 64
 MAX_SEED_BYTES = 512
 MAX_KEY_BYTES = 8192
 MAX_ANSWER_BYTES = 64 * 1024
+NO_RESEED = 75  # the exit code of a script that could not start the guest's random numbers anew
 # What an older listener may refuse without harm.
-OPTIONAL = frozenset({"boot_id"})
+OPTIONAL = frozenset({"boot_id", "uuid", "forget_keys"})
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _HOSTNAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -73,53 +74,88 @@ def check_identity(identity: Identity) -> None:
             raise BadSpec("no SSH host key")
 
 
-def request(identity: Identity, now: float, word: str) -> bytes:
+def request(identity: Identity, machine: uuid.UUID, now: float, word: str) -> bytes:
     """The lines for the listener; it answers `ack WORD`, then `end WORD`. `now`: seconds since 1970."""
-    return "".join(f"{key}={value}\n" for key, value in _lines(identity, now, word)).encode()
+    return "".join(f"{key}={value}\n" for key, value in _lines(identity, machine, now, word)).encode()
 
 
-def _lines(identity: Identity, now: float, word: str) -> Iterator[tuple[str, str]]:
+def _lines(identity: Identity, machine: uuid.UUID, now: float, word: str) -> Iterator[tuple[str, str]]:
     yield "seed", identity.seed.hex()
-    if identity.mac:
-        gateway = identity.gateway or "0.0.0.0"  # noqa: S104 - nothing binds to it
-        yield "net", f"{identity.mac} {identity.address}/{identity.prefix_length} {gateway}"
+    if identity.ssh_keys:
+        yield "forget_keys", "all"
+    for key in identity.ssh_keys:
+        yield "ssh_key", f"{key.kind} {key.private.hex()} {key.public.hex()}"
+    yield "machine_id", identity.machine_id
     yield "hostname", identity.hostname
     yield "clock", f"{now:.9f}"
     yield "boot_id", str(uuid.uuid4())
+    yield "uuid", str(machine)
+    if identity.mac:
+        gateway = identity.gateway or "0.0.0.0"  # noqa: S104 - nothing binds to it
+        yield "net", f"{identity.mac} {identity.address}/{identity.prefix_length} {gateway}"
     yield "ack", word
-    yield "machine_id", identity.machine_id
-    for key in identity.ssh_keys:
-        yield "ssh_key", f"{key.kind} {key.private.hex()} {key.public.hex()}"
     yield "end", word
 
 
-def script(identity: Identity, now: float) -> str:
+def script(identity: Identity, machine: uuid.UUID, now: float) -> str:
     """The same for a guest without the listener, as a script for its agent to run. It needs what any Linux has.
 
-    Random numbers written to /dev/urandom are only mixed in; that the generator starts anew with them takes a call that
-    shells have not, so Python or Perl makes it where there is one.
+    It ends with NO_RESEED, and has changed nothing, where the guest cannot start its random numbers anew.
     """
     name = identity.hostname
-    lines = ["set -e", f"seed={identity.seed.hex()}", _RESEED]
+    lines = ["set -e", reseeding(identity.seed), *_keys(identity)]
+    lines += [_MACHINE_ID_FILES.format(machine_id=identity.machine_id)]
+    lines += [f"hostname {name}", f"printf '%s\\n' {name} > /etc/hostname", f"date -u -s @{round(now)} >/dev/null"]
+    lines += [_SHOWN, f"shown {uuid.uuid4()} /proc/sys/kernel/random/boot_id 444"]
+    lines += [f"shown {machine} /sys/class/dmi/id/product_uuid 400"]
     if identity.mac:
         lines.append(_NET.format(mac=identity.mac, address=f"{identity.address}/{identity.prefix_length}"))
         lines += [f"ip route replace default via {identity.gateway}"] if identity.gateway else []
-    lines += [f"date -u -s @{round(now)} >/dev/null", f"hostname {name}", f"printf '%s\\n' {name} > /etc/hostname"]
-    lines += [f"printf '%s\\n' {identity.machine_id} > /etc/machine-id", "mkdir -p /etc/ssh", "umask 077"]
-    for key in identity.ssh_keys:
-        path = f"/etc/ssh/ssh_host_{key.kind}_key"
-        lines.append(f"printf {_octal(key.private)} > {path}")
-        lines.append(f"printf {_octal(key.public)} > {path}.pub; chmod 644 {path}.pub")
     return "\n".join([*lines, ""])
 
 
-_RESEED = """printf %s "$seed" > /dev/urandom
-reseed='import fcntl,os,struct,sys
+def reseeding(seed: bytes) -> str:
+    """The part of the script that gives the kernel random numbers, and lets it start its generator anew with them.
+
+    What is written to /dev/urandom is only mixed in, and used up to a minute later. Starting anew takes a call that
+    shells have not: Python or Perl makes it. Without them clones would draw the same keys.
+    """
+    return _RESEED.format(seed=seed.hex(), code=NO_RESEED)
+
+
+_RESEED = """reseed='import fcntl,os,struct,sys
 seed=bytes.fromhex(sys.argv[1]); device=os.open("/dev/urandom",os.O_RDWR)
 fcntl.ioctl(device,0x40085203,struct.pack("ii",8*len(seed),len(seed))+seed); fcntl.ioctl(device,0x5207)'
-if command -v python3 >/dev/null; then python3 -IS -c "$reseed" "$seed"; elif command -v perl >/dev/null; then
-perl -e 'open(D,"+<","/dev/urandom");$s=pack("H*",$ARGV[0]);$l=length$s;ioctl(D,0x40085203,pack("iia*",8*$l,$l,$s))
-;ioctl(D,0x5207,0)' "$seed"; fi"""
+python3 -IS -c "$reseed" {seed} 2>/dev/null ||
+perl -e 'open(D,"+<","/dev/urandom") or exit 1; $s=pack("H*",$ARGV[0]); $l=length$s; $p=pack("iia*",8*$l,$l,$s);
+ioctl(D,0x40085203,$p) && ioctl(D,0x5207,0) or exit 1' {seed} 2>/dev/null || exit {code}"""
+
+FORGET_KEYS = "rm -f /etc/ssh/ssh_host_* /etc/dropbear/dropbear_*_host_key"
+# Servers that have keys in memory: sshd reads its own again, dropbear is started again by who watches over it.
+_RELOAD = """for pid in $(cat /run/sshd.pid 2>/dev/null || true); do kill -HUP "$pid" || true; done
+for pid in $(pidof dropbear || true); do kill "$pid" || true; done"""
+
+
+def _keys(identity: Identity) -> Iterator[str]:
+    if not identity.ssh_keys:
+        return
+    yield f"{FORGET_KEYS}; mkdir -p /etc/ssh"
+    for key in identity.ssh_keys:
+        path = f"/etc/ssh/ssh_host_{key.kind}_key"
+        yield f"(umask 077; printf {_octal(key.private)} > {path})"
+        yield f"printf {_octal(key.public)} > {path}.pub; chmod 644 {path}.pub"
+    yield _RELOAD
+
+
+_MACHINE_ID_FILES = """printf '%s\\n' {machine_id} > /etc/machine-id
+if [ -f /var/lib/dbus/machine-id ]; then printf '%s\\n' {machine_id} > /var/lib/dbus/machine-id; fi"""
+
+# A file mounted over the kernel's, where that is possible: who reads it sees the new one.
+_SHOWN = """shown() {
+while umount "$2" 2>/dev/null; do :; done
+file=/run/slipway-${2##*/}; rm -f "$file"; printf '%s\\n' "$1" > "$file" && chmod "$3" "$file" &&
+mount --bind "$file" "$2" || true
+} 2>/dev/null"""
 
 _NET = """card=$(ls -d /sys/class/net/*/device | head -n 1); card=${{card%/device}}; card=${{card##*/}}
 ip address flush dev "$card"

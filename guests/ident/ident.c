@@ -5,13 +5,15 @@
  * sleeps on a virtio-serial channel and takes one request from the host: lines `key=value`, in this order of need.
  *
  *   seed=HEX                      64 to 512 random bytes, credited to the kernel, whose generator is then reseeded
- *   net=MAC ADDRESS/BITS GATEWAY  of the first Ethernet interface (0.0.0.0: no gateway)
+ *   forget_keys=WORD              removes all SSH host keys
+ *   ssh_key=TYPE HEX HEX          private and public part of /etc/ssh/ssh_host_TYPE_key
+ *   machine_id=32 HEX DIGITS
  *   hostname=NAME                 also beside 127.0.1.1 in /etc/hosts
  *   clock=SECONDS.NANOSECONDS     since 1970, UTC
  *   boot_id=UUID                  where programs read it; the kernel's own stays
- *   ack=WORD                      answered with "ack WORD": from here on the machine may be reached
- *   machine_id=32 HEX DIGITS
- *   ssh_key=TYPE HEX HEX          private and public part of /etc/ssh/ssh_host_TYPE_key
+ *   uuid=UUID                     of the machine, where programs read it; the firmware's tables stay until it boots
+ *   net=MAC ADDRESS/BITS GATEWAY  of the first Ethernet interface (0.0.0.0: no gateway): from here on it is reachable
+ *   ack=WORD                      answered with "ack WORD"
  *   end=WORD                      runs HOOK if there is one, then answered with "end WORD"
  *
  * What fails is answered with "error KEY: reason" before the next "ack" or "end". WORD is the host's own, so that an

@@ -11,7 +11,6 @@
 #include <net/route.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -20,44 +19,18 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "files.h"
+#include "keys.h"
+
 #define SEED_BYTES_MIN 64
 #define SEED_BYTES_MAX 512
-#define KEY_BYTES_MAX 8192
 #define HOSTS "/etc/hosts"
 #define HOSTS_BYTES_MAX 8192
 #define OWN_ADDRESS "127.0.1.1"
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 #define BOOT_ID_FILE "/run/slipway-boot-id"
-
-/* Bytes from hexadecimal digits; their number, or -1 for anything else than an even number of digits that fits. */
-static ssize_t from_hex(const char *text, uint8_t *bytes, size_t room)
-{
-    size_t digits = strlen(text);
-
-    if (digits % 2 || digits / 2 > room || strspn(text, "0123456789abcdefABCDEF") != digits)
-        return -1;
-    for (size_t i = 0; i < digits / 2; i++)
-        sscanf(text + 2 * i, "%2hhx", &bytes[i]);
-    return (ssize_t)(digits / 2);
-}
-
-/* Replaces a file in one step. No fsync: a clone's disk does not outlive it, and waiting for disks is what we avoid. */
-static int write_file(const char *path, const void *data, size_t length, mode_t mode)
-{
-    char fresh[256];
-    int file, result = 0;
-
-    snprintf(fresh, sizeof fresh, "%s.new", path);
-    file = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
-    if (file < 0)
-        return errno;
-    if (fchmod(file, mode) || write(file, data, length) != (ssize_t)length)
-        result = errno ? errno : EIO;
-    close(file);
-    if (!result && rename(fresh, path))
-        result = errno;
-    return result;
-}
+#define PRODUCT_UUID "/sys/class/dmi/id/product_uuid"
+#define PRODUCT_UUID_FILE "/run/slipway-product-uuid"
 
 static int set_seed(char *value)
 {
@@ -226,25 +199,34 @@ static int set_clock(char *value)
     return clock_settime(CLOCK_REALTIME, &now) ? errno : 0;
 }
 
-/*
- * The kernel makes its boot id once and has no call to change it, so a file with the new one is mounted over it, as
- * container managers do. Programs that ask for it see the new one; the kernel itself does not use it.
- */
-static int set_boot_id(char *value)
+/* Lets whoever reads one of the kernel's files read another one with this UUID, mounted over it as container managers do. */
+static int show_uuid(const char *value, const char *shown, const char *file, mode_t mode)
 {
     char line[40];
     int result;
 
     if (strlen(value) != 36 || strspn(value, "0123456789abcdef-") != 36)
         return EINVAL;
-    while (!umount2(BOOT_ID, MNT_DETACH))
+    while (!umount2(shown, MNT_DETACH))
         ;
     snprintf(line, sizeof line, "%s\n", value);
-    result = write_file(BOOT_ID_FILE, line, 37, 0444);
-    if (!result && (mount(BOOT_ID_FILE, BOOT_ID, NULL, MS_BIND, NULL) ||
-                    mount(NULL, BOOT_ID, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL)))
+    result = write_file(file, line, 37, mode);
+    if (!result && (mount(file, shown, NULL, MS_BIND, NULL) ||
+                    mount(NULL, shown, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL)))
         result = errno;
     return result;
+}
+
+/* The kernel makes its boot id once and has no call to change it; it does not use it itself. */
+static int set_boot_id(char *value)
+{
+    return show_uuid(value, BOOT_ID, BOOT_ID_FILE, 0444);
+}
+
+/* The firmware's tables are the template's until the machine boots. The kernel lets root alone read this of them. */
+static int set_uuid(char *value)
+{
+    return show_uuid(value, PRODUCT_UUID, PRODUCT_UUID_FILE, 0400);
 }
 
 static int set_machine_id(char *value)
@@ -257,34 +239,13 @@ static int set_machine_id(char *value)
     return write_file("/etc/machine-id", line, 33, 0444);
 }
 
-static int set_ssh_key(char *value)
-{
-    static uint8_t bytes[KEY_BYTES_MAX];
-    char path[64];
-    char *type = strtok(value, " "), *private_part = strtok(NULL, " "), *public_part = strtok(NULL, " ");
-    ssize_t length;
-    int result;
-
-    if (!public_part || strlen(type) > 16 || strspn(type, "abcdefghijklmnopqrstuvwxyz0123456789") != strlen(type))
-        return EINVAL;
-    mkdir("/etc/ssh", 0755);
-    snprintf(path, sizeof path, "/etc/ssh/ssh_host_%s_key", type);
-    length = from_hex(private_part, bytes, sizeof bytes);
-    result = length > 0 ? write_file(path, bytes, (size_t)length, 0600) : EINVAL;
-    explicit_bzero(bytes, sizeof bytes);
-    if (result)
-        return result;
-    snprintf(path, sizeof path, "/etc/ssh/ssh_host_%s_key.pub", type);
-    length = from_hex(public_part, bytes, sizeof bytes);
-    return length > 0 ? write_file(path, bytes, (size_t)length, 0644) : EINVAL;
-}
-
 static const struct {
     const char *key;
     int (*apply)(char *value);
 } verbs[] = {
-    {"seed", set_seed},       {"net", set_net},               {"hostname", set_hostname}, {"clock", set_clock},
-    {"boot_id", set_boot_id}, {"machine_id", set_machine_id}, {"ssh_key", set_ssh_key},
+    {"seed", set_seed},         {"forget_keys", forget_keys}, {"ssh_key", set_ssh_key}, {"machine_id", set_machine_id},
+    {"hostname", set_hostname}, {"clock", set_clock},         {"boot_id", set_boot_id}, {"uuid", set_uuid},
+    {"net", set_net},
 };
 
 int apply_verb(const char *key, char *value)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from hypervisor.domain_devices import IDENTITY_CHANNEL
 from hypervisor.errors import AgentUnavailable, NotSupported
-from hypervisor.identity import MAX_ANSWER_BYTES, OPTIONAL, check_identity, request, script
+from hypervisor.identity import MAX_ANSWER_BYTES, NO_RESEED, OPTIONAL, check_identity, request, script
 from hypervisor.specs import DomainState, Identity
 from hypervisor.xml_text import from_text
 
@@ -41,7 +41,7 @@ class IdentifyVerbs(CloneVerbs):
         self._tell_agent(uuid, identity, deadline)
 
     def _tell_agent(self, uuid: UUID, identity: Identity, deadline: float) -> None:
-        text = base64.b64encode(script(identity, time.time()).encode()).decode()
+        text = base64.b64encode(script(identity, uuid, time.time()).encode()).decode()
         arguments = {"path": "/bin/sh", "input-data": text, "capture-output": True}
         process = self._ask(uuid, "guest-exec", arguments, deadline)
         while True:
@@ -49,6 +49,8 @@ class IdentifyVerbs(CloneVerbs):
             if answer.get("exited"):
                 break
             time.sleep(_POLL_SECONDS)
+        if answer.get("exitcode") == NO_RESEED:
+            raise AgentUnavailable("the guest has neither Python nor Perl to start its random numbers anew")
         if answer.get("exitcode") != 0:
             raise AgentUnavailable(f"the identity was refused: {str(answer.get('err-data'))[:400]}")
 
@@ -67,7 +69,7 @@ def _tell_listener(domain: Any, path: str, identity: Identity, deadline: float) 
         connection.settimeout(_LOOK_SECONDS)
         try:
             connection.connect(path)
-            connection.sendall(request(identity, time.time(), word))
+            connection.sendall(request(identity, UUID(domain.UUIDString()), time.time(), word))
             while f"end {word}\n".encode() not in answer:
                 part = _receive(connection)
                 if part == b"" or len(answer) > MAX_ANSWER_BYTES:

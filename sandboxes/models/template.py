@@ -15,6 +15,9 @@ from vms.models import Flavor, Image, Node
 
 from ..states import BuildStatus, NetworkMode
 
+# Raised when what is done to a guest before it is frozen changes (operations/prepare.py): no older build fits any more.
+PREPARATION = "2"
+
 
 class Template(models.Model):
     """Image, flavor and an optional script that makes a booted machine ready. `project` null: everybody's.
@@ -61,8 +64,8 @@ class Template(models.Model):
     def recipe(self) -> str:
         """A digest of all that a build is made from: another recipe needs another build. Reads image and flavor."""
         parts = [
-            self.image.sha256, str(self.flavor.vcpus), str(self.flavor.memory_mib), str(self.flavor.disk_gib),
-            self.ready_script,
+            PREPARATION, self.image.sha256, str(self.flavor.vcpus), str(self.flavor.memory_mib),
+            str(self.flavor.disk_gib), self.ready_script,
         ]  # fmt: skip
         return hashlib.sha256("\x00".join(parts).encode()).hexdigest()
 

@@ -4,6 +4,7 @@ The builder's id is its build's. What goes wrong ends the operation with a reaso
 way the builder is deleted by an operation of its own (sandboxes/endings.py).
 """
 
+import os
 from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any
@@ -12,6 +13,7 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 
 from hypervisor.errors import AgentUnavailable, HypervisorError
+from hypervisor.identity import FORGET_KEYS, SEED_BYTES, reseeding
 from hypervisor.specs import DomainState
 from vms.operations import create
 from vms.operations.context import Context, StepFailed
@@ -40,10 +42,13 @@ CODE = f"cat {SCRIPT}.d/code 2>/dev/null"
 LOG = f"tail -c {guest.OUTPUT_TAIL_BYTES} {SCRIPT}.log 2>/dev/null"
 # No address, no lease to renew and nobody to renew it: each clone is given its own. No time service either, which in a
 # network without a way out never stops looking for one: the host sets a clone's clock whenever it begins or goes on.
+# No host keys and no stored random numbers, which all clones would share: each is given keys of its own.
 # The little that most commands begin with is read again at the end: in memory once, for all clones.
-QUIET = """
+QUIET = f"""
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 rm -rf /run/slipway-ready*
+{FORGET_KEYS} /var/lib/systemd/random-seed /var/lib/urandom/random-seed
+for pid in $(pidof dropbear); do kill "$pid"; done
 if command -v systemctl >/dev/null && systemctl is-active -q systemd-networkd; then
   systemctl stop systemd-networkd.socket systemd-networkd
   resolvectl dns "$CARD" "$DNS" 2>/dev/null
@@ -60,6 +65,8 @@ for file in sh bash env cat ls id echo; do cat "$(command -v $file)"; done >/dev
 cat /etc/passwd /etc/group >/dev/null
 exit 0
 """
+# A clone begins with its template's random numbers, and must be able to draw others: by the listener, or as here.
+LISTENS = "pidof slipway-identity >/dev/null 2>&1 && exit 0\n"
 FIRST_CARD = "CARD=$(ls -d /sys/class/net/*/device | head -n 1); CARD=${CARD%/device}; CARD=${CARD##*/}\n"
 
 
@@ -135,6 +142,10 @@ def ensure_ready(ctx: Context) -> None:
 @_with_screen
 def ensure_quiet(ctx: Context) -> None:
     """The guest has no address and nothing unwritten: a clone begins where it stands now."""
+    ctx.guard()
+    if guest.execute(ctx, LISTENS + reseeding(os.urandom(SEED_BYTES)), 30)[0] != 0:
+        sentence = _("Clones of this image would draw equal random numbers: it has no Python or Perl.")
+        raise StepFailed("no_reseed", sentence)
     nic = ctx.vm.nics.select_related("network").get()
     ctx.guard()
     guest.execute(ctx, f"{FIRST_CARD}DNS={nic.network.gateway}\n{QUIET}", 120)

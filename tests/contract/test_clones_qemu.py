@@ -15,7 +15,7 @@ import libvirt
 import pytest
 
 from hypervisor.domain_xml import parse_domain
-from hypervisor.errors import HypervisorError
+from hypervisor.errors import AgentUnavailable, HypervisorError
 from hypervisor.frozen_files import FrozenFolder
 from hypervisor.libvirt_driver import ram_holders
 from hypervisor.specs import DomainSpec, DomainState, NicSpec
@@ -37,6 +37,9 @@ ip -4 -o addr show dev eth0 | awk '{print $4}'
 awk '{print $2}' /etc/ssh/ssh_host_ed25519_key.pub
 date +%s
 """
+KEY_FILES = [
+    "/etc/dropbear:", "/etc/ssh:", "dropbear_ed25519_host_key", "ssh_host_ed25519_key", "ssh_host_ed25519_key.pub",
+]  # fmt: skip
 FIELDS = ("randomness", "hostname", "machine_id", "boot_id", "mac", "address", "host_key", "clock")
 
 
@@ -100,24 +103,28 @@ def scanned_key(address: str) -> str:
 
 def test_a_clone_can_be_named_again(micro: Nursery) -> None:
     spec, first = named_clone(micro, 1)
+    run(
+        micro,
+        spec.uuid,
+        "cd /etc; touch ssh/ssh_host_rsa_key ssh/ssh_host_ecdsa_key.pub dropbear/dropbear_rsa_host_key",
+    )
     micro.name(spec, "another")
     second = told(micro, spec)
     assert second["hostname"] == "another"
+    assert run(micro, spec.uuid, "ls /etc/ssh /etc/dropbear | sort").split() == KEY_FILES
+    assert run(micro, spec.uuid, "cat /sys/class/dmi/id/product_uuid").strip() in ("", str(spec.uuid))
     assert not {first[field] for field in ("randomness", "machine_id", "boot_id", "host_key")} & set(second.values())
     micro.remove(spec.uuid)
 
 
-def test_a_guest_without_the_listener_is_named_by_its_agent(micro: Nursery) -> None:
+def test_a_guest_that_can_neither_listen_nor_reseed_is_not_named(micro: Nursery) -> None:
     spec = micro.clone()
     wait_for(lambda: answers(micro, spec.uuid), 60)
     run(micro, spec.uuid, "killall slipway-identity")
     wait_for(lambda: "slipway-identity" not in run(micro, spec.uuid, "ps"))
-    identity = micro.name(spec, "by-agent")
-    said = told(micro, spec)
-    assert (said["hostname"], said["machine_id"], said["mac"]) == ("by-agent", identity.machine_id, identity.mac)
-    assert said["address"] == f"{identity.address}/24"
-    assert said["host_key"].encode() in identity.ssh_keys[0].public
-    assert abs(int(said["clock"]) - time.time()) <= 2 * CLOCK_SECONDS
+    with pytest.raises(AgentUnavailable, match="neither Python nor Perl"):
+        micro.name(spec, "by-agent")
+    assert run(micro, spec.uuid, "ip -4 -o addr show dev eth0") == ""
     micro.remove(spec.uuid)
 
 

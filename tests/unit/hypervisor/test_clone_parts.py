@@ -6,6 +6,7 @@ import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key, load_ssh_public_key
@@ -15,33 +16,42 @@ from hypervisor.domain_memory import Ram, forget_file
 from hypervisor.domain_xml import build_clone
 from hypervisor.errors import AgentUnavailable, BadSpec, NoSpace
 from hypervisor.frozen_files import FrozenFolder
-from hypervisor.identity import check_identity, new_identity, request, script
+from hypervisor.identity import NO_RESEED, check_identity, new_identity, request, reseeding, script
 from hypervisor.libvirt_driver import identifying
 from hypervisor.nft_rules import build_removal, build_table
 from hypervisor.specs import BridgeRule, FirewallSpec, HostKey, Identity
 from hypervisor.xml_text import from_text, to_text
 from tests.unit.hypervisor.goldens import BUILDER, CLONE, FIREWALL, FOLDER, PLAIN
 
+MACHINE = UUID("7be1c9a0-0000-4000-8000-000000000001")
+
 
 def identity() -> Identity:
     return new_identity("52:54:00:12:34:56", "10.71.0.9", 20, "10.71.0.1", "quiet-otter")
 
 
-def test_random_numbers_come_first_and_the_acknowledgement_before_what_takes_long() -> None:
+def test_random_numbers_come_first_and_the_address_last() -> None:
     given = identity()
-    lines = request(given, 1_700_000_000.25, "word").decode().splitlines()
+    lines = request(given, MACHINE, 1_700_000_000.25, "word").decode().splitlines()
     assert [line.partition("=")[0] for line in lines] == [
-        "seed", "net", "hostname", "clock", "boot_id", "ack", "machine_id", "ssh_key", "end",
+        "seed", "forget_keys", "ssh_key", "machine_id", "hostname", "clock", "boot_id", "uuid", "net", "ack", "end",
     ]  # fmt: skip
     assert lines[0] == f"seed={given.seed.hex()}"
-    assert lines[1] == "net=52:54:00:12:34:56 10.71.0.9/20 10.71.0.1"
-    assert lines[3] == "clock=1700000000.250000000"
+    assert lines[5] == "clock=1700000000.250000000"
+    assert lines[7] == f"uuid={MACHINE}"
+    assert lines[8] == "net=52:54:00:12:34:56 10.71.0.9/20 10.71.0.1"
     assert lines[-1] == "end=word"
 
 
+def test_keys_are_kept_where_no_others_are_given() -> None:
+    assert "key" not in request(replace(identity(), ssh_keys=()), MACHINE, 0, "w").decode()
+    assert "/etc/ssh" not in script(replace(identity(), ssh_keys=()), MACHINE, 0)
+
+
 def test_a_clone_without_a_way_out_has_no_gateway_and_without_a_card_no_address() -> None:
-    assert "net=52:54:00:12:34:56 10.71.0.9/20 0.0.0.0\n" in request(replace(identity(), gateway=""), 0, "w").decode()
-    assert "net=" not in request(replace(identity(), mac=""), 0, "w").decode()
+    alone = request(replace(identity(), gateway=""), MACHINE, 0, "w").decode()
+    assert "net=52:54:00:12:34:56 10.71.0.9/20 0.0.0.0\n" in alone
+    assert "net=" not in request(replace(identity(), mac=""), MACHINE, 0, "w").decode()
 
 
 def test_two_identities_share_nothing() -> None:
@@ -81,9 +91,23 @@ def test_secrets_do_not_show() -> None:
 
 
 def test_the_script_is_one_that_a_shell_can_read() -> None:
-    text = script(identity(), 0)
+    text = script(identity(), MACHINE, 0)
     checked = subprocess.run(["/bin/sh", "-n"], input=text, text=True, capture_output=True, check=False)
     assert (checked.returncode, checked.stderr) == (0, "")
+    assert text.index("/dev/urandom") < text.index("/etc/ssh/ssh_host_*") < text.index("ip address add")
+
+
+NO_PYTHON, NO_PERL = "python3() { return 1; }\n", "perl() { return 1; }\n"
+
+
+@pytest.mark.parametrize(
+    ("lacking", "code"), [(NO_PYTHON, 0), (NO_PERL, 0), (NO_PYTHON + NO_PERL, NO_RESEED)],
+    ids=["perl", "python", "neither"],
+)  # fmt: skip
+def test_a_guest_reseeds_by_python_or_perl_or_says_that_it_cannot(lacking: str, code: int) -> None:
+    text = f"{lacking}{reseeding(identity().seed)}"
+    done = subprocess.run(["/bin/sh"], input=text, text=True, check=False)
+    assert done.returncode == (code if os.geteuid() == 0 else NO_RESEED)  # the kernel listens to root alone
 
 
 def test_an_answer_with_an_error_is_a_refusal_unless_it_may_be_missing() -> None:
