@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 
 from hypervisor.errors import AgentUnavailable, BadSpec, NotFound, NotSupported, WrongState
+from hypervisor.fake import FakeHypervisor
 from hypervisor.identity import new_identity
 from hypervisor.specs import DomainState, MemorySpec
 from tests.contract.nursery import Nursery, freeze, removed_at_the_end, small
@@ -109,6 +110,26 @@ def test_a_clone_is_paused_complete_and_an_ordinary_domain(nursery: Nursery, sha
     assert nursery.facts(spec.uuid).state is DomainState.RUNNING
     nursery.remove(spec.uuid)
     assert hypervisor.domain(spec.uuid) is None
+
+
+def test_what_another_qemu_froze_is_not_cloned(fresh: Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
+    freeze(fresh)
+    spec, hypervisor = fresh.clone_spec(), fresh.rig.hypervisor
+    with monkeypatch.context() as patch:
+        change_fingerprint(fresh.rig, patch)
+        with pytest.raises(BadSpec, match="frozen under"):
+            hypervisor.clone(spec, fresh.folder, True)
+    assert hypervisor.domain(spec.uuid) is None
+    hypervisor.clone(spec, fresh.folder, True)  # the old one is back
+    fresh.remove(spec.uuid)
+
+
+def change_fingerprint(rig: Rig, patch: pytest.MonkeyPatch) -> None:
+    """As if another QEMU had been installed since."""
+    if isinstance(rig.hypervisor, FakeHypervisor):
+        patch.setattr(rig.hypervisor._host, "fingerprint", "another")
+    else:
+        patch.setattr(rig.hypervisor, "fingerprint", lambda: "another")
 
 
 @pytest.mark.parametrize(
