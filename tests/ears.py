@@ -1,11 +1,13 @@
 """Listening on a network card of this host, or of a namespace: every frame that comes in, as it is."""
 
+import secrets
 import socket
 import time
 from typing import Self
 
 ETH_P_ALL = 0x0003
 OUTGOING = 4  # PACKET_OUTGOING: what the card itself sent
+EXPERIMENTAL = bytes.fromhex("88b5")  # an ethertype that nobody answers
 
 
 class Ears:
@@ -37,3 +39,12 @@ class Ears:
             if (direction == OUTGOING) == self._outgoing:
                 frames.append(frame)
         return frames
+
+
+def call_out(card: str) -> bytes:
+    """Broadcast a frame that nobody else sends on a card, such as a bridge; return it, for ears that must hear it."""
+    frame = b"\xff" * 6 + bytes.fromhex("02000000") + secrets.token_bytes(2) + EXPERIMENTAL + secrets.token_bytes(46)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
+        wire.bind((card, 0))
+        wire.send(frame)
+    return frame

@@ -1,6 +1,6 @@
 """The walls of a sandbox, from inside two real ones and from the wire between them (A16, A17)."""
 
-import secrets
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +9,7 @@ import libvirt
 import pytest
 from lxml import etree
 
-from tests.ears import Ears
+from tests.ears import Ears, call_out
 from tests.live import Api, Live, wait_for
 
 pytestmark = pytest.mark.timeout(600)  # the first test waits for the template of a fresh portal
@@ -141,8 +141,40 @@ def test_a_forged_frame_reaches_not_even_the_host_A16(live: Live, alice: Api, ho
     assert not [frame for frame in heard if frame[12:14] == b"\x08\x00" and frame[34:36] == b"\x00\x43"]
 
 
-@pytest.mark.parametrize("network", ["none", "isolated"])
-def test_without_a_network_there_is_nobody_to_reach(live: Live, alice: Api, network: str) -> None:
-    with sandboxes(alice, 1, network=network) as [alone]:
-        said = run(alice, alone, PROBE, "10.0.0.1", f"10.0.0.{secrets.randbelow(200) + 2}")
-        assert found_open(said) == [], said
+def rows_of(live: Live, sandbox: dict[str, Any]) -> dict[str, str]:
+    """Return what the database says of a sandbox's card: address, bridge, and an address of the host's elsewhere."""
+    script = (
+        "import json; from vms.models import Network, Nic;"
+        f"nic = Nic.objects.select_related('network').get(vm='{sandbox['id']}');"
+        "host = Network.objects.get(node=nic.network.node, kind='nat').gateway;"
+        "print(json.dumps({'address': nic.address, 'bridge': nic.network.bridge, 'host': host}))"
+    )
+    found: dict[str, str] = json.loads(live.manage("shell", "--no-imports", "-c", script).stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("network", ["isolated", "none"])
+def test_two_sandboxes_without_a_network_do_not_find_each_other_A16_A17(
+    live: Live, alice: Api, host, network: str
+) -> None:
+    """An ear at each one's card: what the first sends is heard at its own end, unless unplugged, never at the other's."""
+    with sandboxes(alice, 2, network=network) as (attacker, neighbour):
+        own, other = rows_of(live, attacker), rows_of(live, neighbour)
+        (own_tap, own_mac), (tap, mac) = card_of(host, attacker), card_of(host, neighbour)
+        assert own["bridge"] == other["bridge"], "else it shows nothing"
+        with Ears(own_tap) as ours, Ears(tap, towards_the_guest=True) as theirs:
+            said = run(alice, attacker, PROBE, own["host"], other["address"])
+            shouted = run(alice, attacker, PROBE, "shout", own["host"], other["address"], mac)
+            # the ear is not deaf: what the bridge says to all does arrive; an unplugged card has no bridge but its tap
+            control = call_out(own["bridge"] if network == "isolated" else tap)
+            sent, arrived = ours.heard(), theirs.heard()
+    assert found_open(said) == [], said
+    assert control in arrived
+    me, them = (bytes.fromhex(each.replace(":", "")) for each in (own_mac, mac))
+    assert [frame for frame in arrived if frame[6:11] == me[:5]] == []  # the forged MAC differs in its last byte
+    if network == "none":
+        assert sent == [], "the card is unplugged: not even this host hears it"
+        return
+    assert shouted.count(" sent") == 10, shouted
+    assert {frame[6:12] for frame in sent} == {me, me[:5] + bytes([me[5] ^ 0x55])}
+    assert [frame for frame in sent if frame[:6] == them], "it did speak to its neighbour"
