@@ -40,11 +40,14 @@ def checked(path: str) -> str:
     return path
 
 
+def landing(source: Path, target: str) -> str:
+    """Return the guest's path that an upload gets: below `target` where that ends with a slash."""
+    return target + source.resolve().name if target.endswith("/") else target
+
+
 def upload(api: Api, sandbox_id: str, source: Path, target: str) -> int:
     """Put a file there, or a folder's content; into the folder `target` where it ends with a slash. Return bytes."""
-    if target.endswith("/"):
-        target += source.resolve().name
-    params = {"path": target}
+    params = {"path": landing(source, target)}
     where = f"sandboxes/{sandbox_id}/files"
     try:
         if source.is_dir():

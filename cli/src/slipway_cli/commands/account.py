@@ -20,6 +20,7 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 
 def login(
     url: Annotated[str, typer.Option("--url", help="The portal's address. Asked for where it is not given.")] = "",
+    json: JsonFlag = False,
 ) -> None:
     """Sign in: check an API token and keep it, readable by you alone.
 
@@ -32,7 +33,10 @@ def login(
     with Api(Login(where, token)) as api:
         me = api.get("me")
     path = logins.store(Login(where, token))
-    say(f"Signed in to {where} as {plain(me['user']['username'])}. Kept in {path}.")
+    if json:
+        show_json({"url": where, "user": me["user"], "kept_in": str(path)})
+    else:
+        say(f"Signed in to {where} as {plain(me['user']['username'])}. Kept in {path}.")
     if os.environ.get("SLIPWAY_TOKEN"):
         say("SLIPWAY_TOKEN is set, and goes before what was kept.")
 
@@ -46,9 +50,12 @@ def _asked_url() -> str:
     return sys.stdin.readline().strip() or proposed
 
 
-def logout() -> None:
+def logout(json: JsonFlag = False) -> None:
     """Forget the token that login kept. The token itself stays valid until it is revoked in the portal."""
-    if logins.forget():
+    forgotten = logins.forget()
+    if json:
+        show_json({"signed_out": forgotten})
+    elif forgotten:
         say("Signed out. To end the token too, revoke it on the portal's page API tokens.")
     else:
         say("You were not signed in.")

@@ -16,7 +16,7 @@ from ..lookups import find
 from ..options import JsonFlag, Project, SandboxArgument, Template
 from ..runs import Collected, Stopped, exit_code, follow_run, stoppable, to_terminal, undisturbed
 from ..showing import plain, say, show_json
-from ..transfers import Remote, checked, download, parse, upload
+from ..transfers import Remote, checked, download, landing, parse, upload
 from .sandboxes import Lease, Network, asked, warn_of_plain_boot
 
 SPARE_MINUTES = 5  # of lease, beyond a command's time limit
@@ -210,6 +210,7 @@ def copy(
     source: Annotated[str, typer.Argument(help="A local path, or NAME:/path.")],
     target: Annotated[str, typer.Argument(help="NAME:/path, or a local path.")],
     project: Project = "",
+    json: JsonFlag = False,
 ) -> None:
     """Copy a file or folder into a sandbox or out of it; no network is needed.
 
@@ -221,11 +222,18 @@ def copy(
         if isinstance(here, Path) and isinstance(there, Remote):
             sandbox = find(api, "sandbox", there.sandbox, project)
             count = upload(api, sandbox["id"], here, there.path)
-            say(f"{count} bytes.")
+            said: Json = {"path": landing(here, there.path), "bytes": count}
+            sentence = f"{count} bytes."
         elif isinstance(here, Remote) and isinstance(there, Path):
             sandbox = find(api, "sandbox", here.sandbox, project)
-            say(f"Written to {download(api, sandbox['id'], here.path, there)}.")
+            written = download(api, sandbox["id"], here.path, there)
+            said = {"path": here.path, "written_to": str(written)}
+            sentence = f"Written to {written}."
         else:
             raise Fault(
                 "One side is a local path, the other NAME:/path.", "Like: slipway cp notes.txt box:/tmp/", Code.USAGE
             )
+    if json:
+        show_json({"sandbox": {"id": sandbox["id"], "name": sandbox["name"]}, **said})
+    else:
+        say(sentence)
