@@ -47,7 +47,7 @@ RATES = {
 OPERATION_HANDLERS = ["sandboxes.operations.handlers.HANDLERS"]
 SANDBOX_LEASE_MINUTES = (1, 7 * 24 * 60)  # the shortest and the longest that a lease may have left
 SANDBOX_GRACE = timedelta(hours=24)  # from a lease's end, paused to disk, to its deletion
-SANDBOX_WARN_BEFORE = timedelta(minutes=5)  # the end, or a tenth of a shorter lease
+SANDBOX_WARN_BEFORE = timedelta(minutes=15)  # the end, or a quarter of a lease that is shorter than an hour
 SANDBOX_POOL_MEMORY_FREE = 0.15  # of a node's memory: with less free, waiting clones are taken away
 READY_SCRIPT_WAIT = timedelta(minutes=10)
 FILES_AT_MOST_BYTES = 64 * 2**20  # of one transfer to or from a sandbox

@@ -32,7 +32,6 @@ from .states import RUN_LIVE
 
 log = structlog.get_logger(__name__)
 AT_ONCE = 200
-WARN_SHARE = 0.1  # of a lease that is shorter than ten times the usual warning
 AGAIN_AFTER = timedelta(minutes=10)  # that the pause at a lease's end has failed
 ON = (ObservedState.RUNNING, ObservedState.PAUSED)
 
@@ -51,8 +50,7 @@ def warn_of_ends() -> int:
 def _warn(pk: UUID, now: datetime) -> bool:
     with transaction.atomic():
         sandbox = Sandbox.objects.select_related("vm", "vm__project", "vm__created_by").get(pk=pk)
-        early = min(settings.SANDBOX_WARN_BEFORE, timedelta(minutes=sandbox.lease_minutes) * WARN_SHARE)
-        if sandbox.expires_at is None or sandbox.expires_at > now + early:
+        if sandbox.expires_at is None or sandbox.expires_at > now + sandbox.warn_before:
             return False
         if not Sandbox.objects.filter(pk=pk, warned_at=None, expires_at=sandbox.expires_at).update(warned_at=now):
             return False

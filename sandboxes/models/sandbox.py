@@ -4,6 +4,7 @@ import uuid
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -12,6 +13,8 @@ from vms.models import VirtualMachine
 
 from ..states import LeaseStatus, NetworkMode
 from .template import Template, TemplateBuild
+
+WARN_SHARE = 0.25  # of a lease that is shorter than four times the usual warning
 
 
 class Sandbox(models.Model):
@@ -56,6 +59,11 @@ class Sandbox(models.Model):
         if self.ended_at is not None:
             return LeaseStatus.ENDED
         return LeaseStatus.PAUSED if self.remaining_seconds is not None else LeaseStatus.RUNNING
+
+    @property
+    def warn_before(self) -> timedelta:
+        """How long before its end people are told."""
+        return min(settings.SANDBOX_WARN_BEFORE, timedelta(minutes=self.lease_minutes) * WARN_SHARE)
 
     def left(self, now: datetime) -> timedelta:
         """Return what is left of the lease."""

@@ -74,6 +74,11 @@ class SandboxCard:
         return self.lease.status == LeaseStatus.ENDED
 
     @property
+    def ending(self) -> bool:
+        """Does its lease end so soon that its page says so?"""
+        return self.lease.ending and not self.going
+
+    @property
     def going(self) -> bool:
         """Is it being deleted?"""
         return self.card.status == Status.DELETING

@@ -30,6 +30,14 @@ def left(span: timedelta) -> str:
     return f"{minutes}:{seconds % 60:02}"
 
 
+def ends_in(span: timedelta) -> str:
+    """Return a short time left in whole minutes, below one in seconds: 12 min, 41 s."""
+    seconds = max(0, int(span.total_seconds()))
+    if seconds < 60:
+        return _("%(s)s s").replace(" ", NBSP) % {"s": seconds}
+    return _("%(m)s min").replace(" ", NBSP) % {"m": seconds // 60}
+
+
 def duration(minutes: int) -> str:
     """Return whole minutes in their largest unit: 30 minutes, 2 hours, 1 day."""
     if minutes % 1440 == 0:
@@ -95,6 +103,16 @@ class LeaseView:
         if self.status != LeaseStatus.RUNNING:
             return "held"
         return "soon" if self.span <= SOON else ""
+
+    @property
+    def ending(self) -> bool:
+        """Is its end so near that people are told?"""
+        return self.status == LeaseStatus.RUNNING and self.span <= self.sandbox.warn_before
+
+    @property
+    def ends_in(self) -> str:
+        """What is left, as a sentence says it. The script counts on from it."""
+        return ends_in(self.span)
 
     @property
     def ends_at(self) -> datetime | None:

@@ -1,5 +1,6 @@
 """The first page: how things are, what needs you, how much room is left, and which sandboxes live."""
 
+from django.db.models import F
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import render
 from django.utils import timezone
@@ -21,6 +22,9 @@ def home(request: HttpRequest) -> HttpResponseBase:
     rows = queries.sandboxes_with_details(queries.visible_sandboxes(user)).filter(vm__created_by=user)
     if project is not None:
         rows = rows.filter(vm__project=project)
-    mine = list(rows.order_by("expires_at", "pk")[:SHOWN])
-    sandboxes = sandbox_cards(user, mine, timezone.now())
-    return render(request, "home.html", home_context(request) | {"sandboxes": sandboxes})
+    order = F("ended_at").desc(nulls_first=True), F("expires_at").asc(nulls_last=True), "pk"
+    sandboxes = sandbox_cards(user, rows.order_by(*order)[:SHOWN], timezone.now())
+    ending = [sandbox for sandbox in sandboxes if sandbox.ending]
+    context = home_context(request)
+    context |= {"sandboxes": sandboxes, "ending": ending, "things": context["counts"]["attention"] + len(ending)}
+    return render(request, "home.html", context)

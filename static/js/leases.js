@@ -1,5 +1,6 @@
 /* <sw-lease until="..." total="..."> counts a lease down by the server's clock: its ring, its words, and amber near
-   the end. It speaks at ten minutes and at one. Without script it shows what the server wrote. */
+   the end. It speaks at ten minutes and at one. <span data-ends="..."> is what a sentence says is left. Without script
+   both show what the server wrote. */
 import { now } from "./clock.js";
 import { $, $$, say, word } from "./dom.js";
 
@@ -18,6 +19,11 @@ export function left(seconds) {
   if (s >= 3600) return `${Math.floor(s / 3600)}${NBSP}h${NBSP}${two(Math.floor(s / 60) % 60)}${NBSP}min`;
   if (s >= SOON_SECONDS) return `${Math.floor(s / 60)}${NBSP}min`;
   return `${Math.floor(s / 60)}:${two(s % 60)}`;
+}
+
+/** A short time left as a sentence says it: 12 min, 41 s. */
+function endsIn(seconds) {
+  return seconds < 60 ? `${Math.floor(seconds)}${NBSP}s` : `${Math.floor(seconds / 60)}${NBSP}min`;
 }
 
 function speak(element, seconds) {
@@ -43,7 +49,17 @@ function paint(element) {
   speak(element, seconds);
 }
 
-const tick = () => $$("sw-lease[until]").forEach(paint);
+function count(element) {
+  const until = Date.parse(element.dataset.ends);
+  if (Number.isNaN(until)) return;
+  const text = endsIn(Math.max(0, (until - now()) / 1000));
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function tick() {
+  $$("sw-lease[until]").forEach(paint);
+  $$("[data-ends]").forEach(count);
+}
 
 export function start() {
   tick();

@@ -159,6 +159,37 @@ def test_time_left_is_in_words_without_script_and_amber_near_the_end(lab):
     assert "sw-lease soon" in alice.get(page("list")).content.decode()
 
 
+def test_a_lease_that_ends_soon_is_said_with_the_way_out_on_every_page_and_in_what_is_pushed(lab):
+    box = lab.sandbox(lease_minutes=120)
+    alice, dana = (lab.world.browser(name) for name in ("alice", "dana"))
+    pages = {page("detail", box.vm_id): "box-1 ends in", page("list"): "It ends in", "/": "box-1 ends in"}
+    for url in pages:
+        assert "ends in" not in words(alice.get(url)), url
+    Sandbox.objects.filter(pk=box.pk).update(expires_at=timezone.now() + timedelta(minutes=12, seconds=30))
+    for url, sentence in pages.items():
+        answer = alice.get(url)
+        seen = words(answer)
+        assert f"{sentence} 12 min" in seen, url
+        assert "Then it is paused to disk, and you have 1 day to take it back." in seen, url
+        assert "Extend 1 hour" in seen, url
+        assert "Nothing needs you." not in seen
+    for kind in ("sandbox", "lease"):
+        html = render(kind, lab.world.alice, box.vm_id).html
+        assert "ends in <span data-ends=" in html, kind
+        assert page("act", box.vm_id, "extend") in html, kind
+    seen = words(dana.get(page("detail", box.vm_id)))
+    assert "box-1 ends in 12 min . Then it is paused to disk, and kept for 1 day." in seen
+    assert "Extend" not in seen
+
+
+def test_a_short_lease_is_spoken_of_in_its_last_quarter(lab):
+    box = lab.sandbox(lease_minutes=12)
+    for minutes, told in ((4, False), (2, True)):
+        Sandbox.objects.filter(pk=box.pk).update(expires_at=timezone.now() + timedelta(minutes=minutes, seconds=30))
+        seen = words(lab.world.browser("alice").get(page("detail", box.vm_id)))
+        assert (f"ends in {minutes} min" in seen) is told
+
+
 def test_one_press_extends_by_an_hour_and_never_beyond_policy(lab, settings):
     box = lab.sandbox()
     before = box.expires_at
