@@ -14,6 +14,13 @@ from tests.e2e.browsing import BOOT_MS, document_stayed, harm, mark_document, pi
 from tests.live import traces, wait_for
 
 SECRET = "put-into-the-sandbox"
+ENDS_SOON = """
+from datetime import timedelta
+from accounts import clock
+from sandboxes.models import Sandbox
+soon = clock.now() + timedelta(minutes=12, seconds=50)
+Sandbox.objects.filter(vm__name="{name}").update(expires_at=soon, warned_at=None)
+"""
 
 
 def found(api, name):
@@ -155,6 +162,18 @@ def test_an_hour_more(page, name):
     page.locator("#time-left").get_by_role("button", name="Extend 1 hour").click()
     expect(page.locator(".sw-toast").last).to_contain_text(f"{name} lives 1 hour longer.")
     expect(page.locator("#time-left time")).not_to_have_attribute("datetime", before)
+
+
+def test_near_its_end_an_open_page_says_so_and_offers_more(page, live, name):
+    mark_document(page)
+    live.manage("shell", "-c", ENDS_SOON.format(name=name))
+    note = page.locator("#ending")
+    expect(note).to_contain_text(re.compile(rf"{name} ends in 1[12]\smin\."), timeout=BOOT_MS)
+    expect(note).to_contain_text("Then it is paused to disk")
+    assert harm(page) == []
+    note.get_by_role("button", name="Extend 1 hour").click()
+    expect(note).to_have_count(0)
+    assert document_stayed(page)
 
 
 def test_paused_its_clock_stands_still(page, window):
