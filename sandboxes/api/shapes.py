@@ -12,7 +12,7 @@ from ..states import BuildStatus, LeaseStatus, NetworkMode, RunStatus
 
 
 class Build(BaseModel):
-    """A template on one node. `fits`: clones can be made of it now. `output` is the end of what its script said."""
+    """A template on one node. `fits`: clones can be made of it now."""
 
     id: UUID
     node: Named
@@ -20,7 +20,9 @@ class Build(BaseModel):
     fits: bool
     reason: str
     detail: str
-    output: str
+    output: str | None = Field(
+        description="The end of what its script said. Null for those who may not change the template."
+    )
     size_bytes: int
     waiting: int = Field(description="Clones that wait to be handed out.")
     operation: UUID | None
@@ -38,7 +40,7 @@ class Template(Named):
     vcpus: int
     memory_mib: int
     disk_gib: int
-    ready_script: str
+    ready_script: str | None = Field(description="Null for those who may not change the template.")
     share_ram: bool
     network: NetworkMode
     pool_size: int

@@ -16,8 +16,11 @@ from ..states import BuildStatus, LeaseStatus, NetworkMode, RunStatus, why
 from . import shapes
 
 
-def template(row: models.Template, waiting: Mapping[UUID, int]) -> shapes.Template:
-    """Show a template that was read with `queries.with_builds`; `waiting` is `queries.spares_by_build()`."""
+def template(row: models.Template, waiting: Mapping[UUID, int], may_change: bool) -> shapes.Template:
+    """Show a template that was read with `queries.with_builds`; `waiting` is `queries.spares_by_build()`.
+
+    Its script, and what that said, are for those alone who may change it: they may hold what others must not read.
+    """
     return shapes.Template(
         id=row.pk,
         name=row.name,
@@ -28,18 +31,21 @@ def template(row: models.Template, waiting: Mapping[UUID, int]) -> shapes.Templa
         vcpus=row.flavor.vcpus,
         memory_mib=row.flavor.memory_mib,
         disk_gib=row.flavor.disk_gib,
-        ready_script=row.ready_script,
+        ready_script=row.ready_script if may_change else None,
         share_ram=row.share_ram,
         network=NetworkMode(row.network),
         pool_size=row.pool_size,
         lease_minutes=row.lease_minutes,
         idle_minutes=row.idle_minutes,
-        builds=[build(one, row, waiting.get(one.pk, 0)) for one in row.shown_builds],  # type: ignore[attr-defined]
+        builds=[
+            build(one, row, waiting.get(one.pk, 0), may_change)
+            for one in row.shown_builds  # type: ignore[attr-defined]
+        ],
         created_at=row.created_at,
     )
 
 
-def build(row: TemplateBuild, of: models.Template, waiting: int) -> shapes.Build:
+def build(row: TemplateBuild, of: models.Template, waiting: int, may_change: bool) -> shapes.Build:
     fits = row.status == BuildStatus.READY and row.recipe == of.recipe and row.fingerprint == row.node.fingerprint
     return shapes.Build(
         id=row.pk,
@@ -48,7 +54,7 @@ def build(row: TemplateBuild, of: models.Template, waiting: int) -> shapes.Build
         fits=fits,
         reason=row.reason,
         detail=row.reason_detail,
-        output=row.output,
+        output=row.output if may_change else None,
         size_bytes=row.size_bytes,
         waiting=waiting,
         operation=row.operation_id,

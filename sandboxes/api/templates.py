@@ -1,5 +1,7 @@
 """Templates: what sandboxes are cloned from."""
 
+from uuid import UUID
+
 from django.http import HttpRequest
 from ninja import Query, Status
 from pydantic import Field
@@ -12,7 +14,7 @@ from vms.api.paging import PageParams, shown
 from vms.api.shapes import Page
 
 from .. import services
-from ..queries import get_template_for, spares_by_build, visible_templates, with_builds
+from ..queries import get_template_for, spares_by_build, template_gate, visible_templates, with_builds
 from . import asked, shapes, show
 
 routes = router("templates")
@@ -35,29 +37,35 @@ def list_templates(request: HttpRequest, wanted: Query[TemplateParams]) -> Page[
         rows = rows.filter(project=None) | rows.filter(project=project)
     if search := wanted.search.replace("\x00", ""):
         rows = rows.filter(name__icontains=search)
-    waiting = spares_by_build()
+    waiting, may_change = spares_by_build(), template_gate(user)
     found = keyset.page(with_builds(rows), ["name", "id"], wanted.limit, wanted.cursor)
-    return shown(found, lambda row: show.template(row, waiting))
+    return shown(found, lambda row: show.template(row, waiting, may_change(row)))
+
+
+def _shown(request: HttpRequest, template_id: UUID | str) -> shapes.Template:
+    user = caller(request)
+    template = get_template_for(user, template_id)
+    return show.template(template, spares_by_build(), template_gate(user)(template))
 
 
 @routes.post("templates", response={201: shapes.Template})
 def create_template(request: HttpRequest, body: asked.NewTemplate) -> Status[shapes.Template]:
     """Make a template; prepare it before clones can be made of it."""
     made = services.request_template(actor(request), services.NewTemplate(**body.model_dump()))
-    return Status(201, show.template(get_template_for(caller(request), made.pk), {}))
+    return Status(201, _shown(request, made.pk))
 
 
 @routes.get("templates/{template_id}", response=shapes.Template)
 def get_template(request: HttpRequest, template_id: str) -> shapes.Template:
     """Return one template, by id or name."""
-    return show.template(get_template_for(caller(request), template_id), spares_by_build())
+    return _shown(request, template_id)
 
 
 @routes.patch("templates/{template_id}", response=shapes.Template)
 def change_template(request: HttpRequest, template_id: str, body: asked.Pool) -> shapes.Template:
     """Say how many clones wait on each node; staff."""
     services.request_pool(actor(request), template_id, body.pool_size)
-    return show.template(get_template_for(caller(request), template_id), spares_by_build())
+    return _shown(request, template_id)
 
 
 @routes.post("templates/{template_id}/prepare", response={202: shapes.TemplateAndOperations})
@@ -66,9 +74,8 @@ def prepare_template(
 ) -> Status[shapes.TemplateAndOperations]:
     """Boot it once on every node, run its script, and freeze it there. Clones of the old one live on."""
     template, operations = services.request_prepare(actor(request), template_id)
-    found = show.template(get_template_for(caller(request), template.pk), spares_by_build())
     begun = [machines.operation(operation) for operation in operations]
-    return Status(202, shapes.TemplateAndOperations(template=found, operations=begun))
+    return Status(202, shapes.TemplateAndOperations(template=_shown(request, template.pk), operations=begun))
 
 
 @routes.delete("templates/{template_id}", response={204: None})

@@ -1,6 +1,6 @@
 """Templates as pages show them: ready or not, where, how large, and what waiting clones cost."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -161,11 +161,11 @@ class TemplateCard:
 
 
 def template_cards(
-    found: Iterable[Template], spares: Mapping[UUID, int], changeable: set[UUID | None]
+    found: Iterable[Template], spares: Mapping[UUID, int], may_change: Callable[[Template], bool]
 ) -> list[TemplateCard]:
     """Return templates with their builds; they come from `queries.with_builds`. One query for all.
 
-    `changeable` holds the projects (None: everybody's) whose templates this reader may change.
+    `may_change` is `queries.template_gate` of the reader.
     """
     templates = list(found)
     builds = [build for template in templates for build in _shown(template)]
@@ -175,7 +175,7 @@ def template_cards(
         TemplateCard(
             template,
             tuple(_view(template, build, live, spares) for build in _shown(template)),
-            template.project_id in changeable,
+            may_change(template),
         )
         for template in templates
     ]

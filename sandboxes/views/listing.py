@@ -103,7 +103,7 @@ def offered_cards(request: HttpRequest, project: Project | None) -> list[Templat
     rows = queries.with_builds(queries.visible_templates(reader(request)))
     if project is not None:
         rows = rows.filter(project__in=[project]) | rows.filter(project=None)
-    cards = template_cards(rows, queries.spares_by_build(), set())
+    cards = template_cards(rows, queries.spares_by_build(), queries.template_gate(reader(request)))
     return sorted(cards, key=lambda card: (not card.ready, -card.spares, card.template.name))
 
 

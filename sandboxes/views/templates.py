@@ -26,14 +26,12 @@ from ..presenting.templates import TemplateCard, template_cards
 DEFAULT_LEASE_MINUTES = 60
 
 
-def _changeable(user: User) -> set[UUID | None]:
-    """Return the projects whose templates this reader may change; None stands for everybody's."""
-    found: set[UUID | None] = {pk for pk, role in roles_of(user).items() if allows(role, Verb.CHANGE)}
-    return found | {None} if user.is_staff else found
+def _may_make(user: User) -> bool:
+    return user.is_staff or any(allows(role, Verb.CHANGE) for role in roles_of(user).values())
 
 
 def _cards(request: HttpRequest, rows: Any) -> list[TemplateCard]:
-    return template_cards(rows, queries.spares_by_build(), _changeable(reader(request)))
+    return template_cards(rows, queries.spares_by_build(), queries.template_gate(reader(request)))
 
 
 @page
@@ -44,7 +42,7 @@ def templates(request: HttpRequest) -> HttpResponseBase:
     rows = queries.with_builds(queries.visible_templates(user, everything)).order_by("project__name", "name")
     context = {
         "templates": _cards(request, rows),
-        "may_make": bool(_changeable(user)),
+        "may_make": _may_make(user),
         "everything": everything,
         "crumbs": [{"label": _("Sandboxes"), "href": reverse("sandboxes:list")}, {"label": _("Templates")}],
     }
@@ -56,8 +54,6 @@ def template(request: HttpRequest, template_id: UUID) -> HttpResponseBase:
     """One template: where it is ready, how large, what preparing it does, and its settings."""
     found = queries.get_template_for(reader(request), template_id)
     [item] = _cards(request, [found])
-    if reader(request).is_staff and found.project_id is not None:
-        item = TemplateCard(item.template, item.builds, may_change=True)
     return _show(request, item, PoolForm(initial={"pool_size": found.pool_size}))
 
 

@@ -12,7 +12,7 @@ from accounts.models import QuotaLimit
 from accounts.refusals import Unavailable
 from hypervisor.specs import DomainState
 from sandboxes import gateway_runs, services
-from sandboxes.models import Run, Sandbox, TemplateBuild
+from sandboxes.models import Run, Sandbox, Template, TemplateBuild
 from sandboxes.presenting.isolation import report
 from tests.portal.lab import make_lab
 from tests.portal.pages import SCRIPT, field, said, words
@@ -433,6 +433,40 @@ def test_a_member_makes_a_template_of_the_project_and_it_is_prepared(lab):
     lab.world.drain()
     assert "Ready" in words(lab.world.browser("bob").get(answer["Location"]))
     assert lab.world.browser("charlie").get(answer["Location"]).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "everybodys", "projects"),
+    [("alice", False, True), ("bob", False, True), ("dana", False, False), ("admin", True, True)],
+)
+def test_a_script_and_what_it_said_are_for_those_who_may_change_it_on_the_page_and_in_the_api(
+    lab, name, everybodys, projects
+):
+    of_project = services.request_template(
+        lab.world.actor("bob"), services.NewTemplate(name="tools", image="micro", flavor="nano", project="harbor")
+    )
+    for template, told in ((lab.template, everybodys), (of_project, projects)):
+        Template.objects.filter(pk=template.pk).update(ready_script="#!/bin/sh\necho hush-1\n")
+        template.refresh_from_db()
+        build = lab.prepared(template)
+        TemplateBuild.objects.filter(pk=build.pk).update(output="hush-2")
+        seen = words(lab.world.browser(name).get(page("template", template.pk)))
+        one = lab.world.api(name).call("GET", f"templates/{template.pk}").json()
+        listed = lab.world.api(name).call("GET", f"templates?search={template.name}").json()["items"]
+        for shown in (one, *listed):
+            assert (shown["ready_script"] is not None) is told
+            assert [output["output"] for output in shown["builds"]] == ["hush-2" if told else None]
+        assert ("hush-1" in seen, "hush-2" in seen) == (told, told)
+        assert len(listed) == 1
+
+
+def test_a_stranger_does_not_see_that_there_is_a_script(lab):
+    made = services.request_template(
+        lab.world.actor("bob"), services.NewTemplate(name="tools", image="micro", flavor="nano", project="harbor")
+    )
+    charlie = lab.world.api("charlie")
+    assert charlie.call("GET", f"templates/{made.pk}").status_code == 404
+    assert [one["name"] for one in charlie.call("GET", "templates").json()["items"]] == ["micro"]
 
 
 def test_mistakes_stand_at_their_fields_and_what_was_typed_is_kept(lab):
