@@ -165,6 +165,10 @@ class DataPlane:
             await answer(scope, send, 200, json.dumps({"bytes": count}).encode(), "application/json")
 
     async def _get(self, scope: Message, receive: Receive, send: Send, domain: UUID, query: dict[str, str]) -> None:
+        if query.get("kind") == "listing":
+            listing = await self._files.listing(domain, query.get("path", ""))
+            await answer(scope, send, 200, json.dumps(listing).encode(), "application/json")
+            return
         async with self._files.get(domain, query.get("path", "")) as found:
             headers = [(b"content-type", KINDS[found.kind]), (b"x-slipway-kind", found.kind.encode())]
             await stream(receive, send, found.pieces, headers)

@@ -17,6 +17,7 @@ from django.conf import settings
 from hypervisor.api import Hypervisor
 from hypervisor.run_wire import Order
 
+from . import folders
 from .agent_process import AgentProcess
 from .blocking import Blocking
 from .guest_link import NoRunner, RunLost, RunRefused
@@ -176,6 +177,27 @@ class Files:
                 raise BadTransfer(413, "too_large", _too_large())
             yield Fetched(kind, _pieces(reader, rest))
 
+    async def listing(self, domain: UUID, path: str) -> folders.Listing:
+        """Return what is in a folder; BadTransfer."""
+        check_path(path)
+        async with self._command(domain, folders.LIST, [path]) as process:
+            await process.send(b"", last=True)
+            reader = _Reader(process)
+            said, cut = await folders.read(reader.read)
+            if cut:
+                process.kill(SIGTERM)
+            elif reader.code == NOT_A_FILE:
+                raise BadTransfer(409, "not_a_folder", "That is not a folder.")
+            elif reader.code != 0 and not said:
+                raise self._failed(reader)
+        return folders.parse(said, cut)
+
+    @staticmethod
+    def _failed(reader: _Reader) -> BadTransfer:
+        if reader.code == NOT_THERE:
+            return BadTransfer(404, "no_such_file", "There is no such file or folder in the guest.")
+        return BadTransfer(409, "not_read", _or(reader.sentence, "The guest could not read it."))
+
     async def _head(self, reader: _Reader) -> tuple[str, int, bytes]:
         """Return the first line's kind and size, and what came after it."""
         head = b""
@@ -190,11 +212,9 @@ class Files:
             return "folder", 0, rest
         if len(words) == 2 and words[0] == b"file" and words[1].isdigit() and len(words[1]) < 20:
             return "file", int(words[1]), rest
-        if reader.code == NOT_THERE:
-            raise BadTransfer(404, "no_such_file", "There is no such file or folder in the guest.")
         if reader.code == NOT_A_FILE:
             raise BadTransfer(409, "not_a_file", "That is neither a file nor a folder.")
-        raise BadTransfer(409, "not_read", _or(reader.sentence, "The guest could not read it."))
+        raise self._failed(reader)
 
     @asynccontextmanager
     async def _command(self, domain: UUID, script: str, words: list[str]) -> AsyncIterator[Process]:

@@ -52,6 +52,15 @@ class Fetched:
     pieces: AsyncIterator[bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A name in a folder: `kind` is folder, file, link or other. The guest says it all."""
+
+    name: str
+    kind: str
+    size_bytes: int
+
+
 def start(run: Run) -> None:
     """Let the gateway of the run's node take it from the database and begin it. Unavailable."""
     _call(run.vm.node, "POST", gateway_auth.run_path(run.pk))
@@ -90,6 +99,15 @@ def put_file(vm: VirtualMachine, path: str, body: Iterable[bytes], *, kind: str 
     """
     target = gateway_auth.files_path(vm.domain_uuid, path, kind, mode)
     return int(_call(vm.node, "PUT", target, content=body, timeout=gateway_calls.LASTING).json()["bytes"])
+
+
+def list_folder(vm: VirtualMachine, path: str) -> tuple[list[Entry], bool]:
+    """Return what is in a folder of the guest, folders first, and whether there is more than is told.
+
+    BadInput for the path, NoSuchFile, InvalidState, Unavailable.
+    """
+    found = _call(vm.node, "GET", gateway_auth.files_path(vm.domain_uuid, path, "listing")).json()
+    return [Entry(**entry) for entry in found["entries"]], found["more"]
 
 
 @asynccontextmanager

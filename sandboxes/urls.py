@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from .views import isolation, listing, runs, sandbox, templates
+from .views import folder, isolation, listing, runs, sandbox, templates
 
 app_name = "sandboxes"
 urlpatterns = [
@@ -23,5 +23,6 @@ urlpatterns = [
     path("<uuid:vm_id>/keep", sandbox.keep, name="keep"),
     path("<uuid:vm_id>/delete", sandbox.delete, name="delete"),
     path("<uuid:vm_id>/runs", runs.start, name="start-run"),
+    path("<uuid:vm_id>/folder", folder.folder, name="folder"),
     path("<uuid:vm_id>/isolation", isolation.isolation, name="isolation"),
 ]

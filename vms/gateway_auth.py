@@ -25,7 +25,7 @@ def run_path(run_id: UUID, what: str = "", **query: object) -> str:
 
 
 def files_path(domain_uuid: UUID, path: str, kind: str = "", mode: str = "") -> str:
-    """Return the path of a guest's file or folder at its gateway."""
+    """Return the path of a guest's file or folder at its gateway; of kind "listing", of what is in the folder."""
     found = f"/internal/v1/vms/{domain_uuid}/files?path={quote(path, safe='', errors='surrogateescape')}"
     return found + (f"&kind={kind}" if kind else "") + (f"&mode={mode}" if mode else "")
 

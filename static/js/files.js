@@ -1,14 +1,24 @@
-/* Files into a sandbox: chosen or dropped, sent with progress. Getting one is an ordinary link to the API. */
-import { $, csrf, word } from "./dom.js";
+/* Files of a sandbox. Those that are chosen or dropped are sent one after the other, with progress; each that fails
+   says why. A folder of the guest is listed, and its links lead through it. Getting one is an ordinary link. */
+import { $, $$, csrf, request, word } from "./dom.js";
 
-function said(body, text, bad = false) {
+let queue = Promise.resolve(); // one sending after the other
+
+function said(body, text, failures = []) {
   const place = $("[data-said]", body);
   place.textContent = text;
-  place.classList.toggle("t-bad", bad);
-  place.classList.toggle("sw-muted", !bad);
+  place.hidden = !text;
+  $("[data-failures]", body).replaceChildren(
+    ...failures.map((sentence) => {
+      const line = document.createElement("li");
+      line.textContent = sentence;
+      return line;
+    }),
+  );
 }
 
 function refusal(call) {
+  if (!call.status) return word("offlineAct");
   try {
     return JSON.parse(call.responseText).detail ?? word("failed");
   } catch {
@@ -16,39 +26,97 @@ function refusal(call) {
   }
 }
 
-/** Send one file; fetch() cannot tell how far it is. */
-function put(body, file, folder) {
+/** Send one file; returns why it failed, or "". fetch() cannot tell how far it is. */
+function put(url, file, path, progress) {
+  return new Promise((resolve) => {
+    const call = new XMLHttpRequest();
+    call.open("PUT", `${url}?path=${encodeURIComponent(path)}`);
+    call.setRequestHeader("X-CSRFToken", csrf());
+    call.setRequestHeader("Content-Type", "application/octet-stream");
+    call.upload.addEventListener("progress", ({ loaded }) => progress(loaded));
+    call.addEventListener("loadend", () => resolve(call.status >= 200 && call.status < 300 ? "" : refusal(call)));
+    call.send(file);
+  });
+}
+
+/** Send files into a folder of the guest; one alone may be given another name there. */
+async function putAll(body, files, folder, failures) {
   const bar = $("progress", body);
-  const path = folder.endsWith("/") ? folder + file.name : folder;
-  const call = new XMLHttpRequest();
-  call.open("PUT", `${body.dataset.files}?path=${encodeURIComponent(path)}`);
-  call.setRequestHeader("X-CSRFToken", csrf());
-  call.setRequestHeader("Content-Type", "application/octet-stream");
-  call.upload.addEventListener("progress", ({ loaded, total }) => {
-    bar.value = total ? loaded / total : 0;
-  });
-  call.addEventListener("loadend", () => {
-    bar.hidden = true;
-    if (call.status >= 200 && call.status < 300) said(body, word("filePut", { path }));
-    else said(body, call.status ? refusal(call) : word("offlineAct"), true);
-  });
+  const all = files.length;
+  const total = files.reduce((sum, file) => sum + file.size, 0) || 1;
+  const done = [];
+  let before = 0;
   bar.value = 0;
   bar.hidden = false;
-  said(body, word("filePutting", { path }));
-  call.send(file);
+  for (const [index, file] of files.entries()) {
+    const path = folder.endsWith("/") || all > 1 ? `${folder.replace(/\/+$/, "")}/${file.name}` : folder;
+    said(body, word(all > 1 ? "filePuttingOf" : "filePutting", { path, n: index + 1, all }), failures);
+    const why = await put(body.dataset.files, file, path, (loaded) => {
+      bar.value = Math.min(1, (before + loaded) / total);
+    });
+    before += file.size;
+    bar.value = Math.min(1, before / total);
+    if (why) failures.push(`${path}: ${why}`);
+    else done.push(path);
+  }
+  bar.hidden = true;
+  const [path] = done;
+  if (all > 1) said(body, word("filesPut", { n: done.length, all, path: folder }), failures);
+  else said(body, done.length ? word("filePut", { path }) : "", failures);
+  if (done.length) list(body);
+}
+
+function send(body, files, folder, failures = []) {
+  if (!files.length) return said(body, "", failures);
+  queue = queue.then(() => putAll(body, files, folder, failures)).catch(() => said(body, "", [word("failed")]));
+}
+
+/** Show a folder of the guest: the one at `url`, else the one that is shown. */
+async function list(body, url = "") {
+  const place = $("[data-folder]", body);
+  const here = url || $("[data-folder-again]", place)?.href || place.dataset.folder;
+  place.dataset.listed = "";
+  try {
+    const response = await request(here);
+    if (!response.ok || response.redirected) throw new Error(response.status);
+    place.innerHTML = await response.text();
+  } catch {
+    place.textContent = word("offlineAct");
+    return;
+  }
+  const path = $("[data-path]", place)?.dataset.path;
+  const target = $("[data-put]", body)?.elements.path;
+  if (url && path && target) target.value = path.endsWith("/") ? path : `${path}/`;
+}
+
+function onDrop(body, transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  const folders = new Set(entries.filter((entry) => entry.isDirectory).map((entry) => entry.name));
+  const files = [...transfer.files].filter((file) => !folders.has(file.name));
+  const failures = [...folders].map((name) => word("fileIsFolder", { name }));
+  send(body, files, $("#put-path", body).value, failures);
+}
+
+function reveal() {
+  for (const form of $$("[data-put]")) form.hidden = false;
+  for (const place of $$("[data-folder]:not([data-listed])")) list(place.closest("[data-files]"));
 }
 
 export function start() {
-  const reveal = () => {
-    for (const form of document.querySelectorAll("[data-put]")) form.hidden = false;
-  };
   reveal();
   document.addEventListener("slipway:swapped", reveal);
   document.addEventListener("submit", (event) => {
     if (!event.target.matches("[data-put]")) return;
     event.preventDefault();
-    const [file] = event.target.elements.file.files;
-    if (file) put(event.target.closest("[data-files]"), file, event.target.elements.path.value);
+    const { file, path } = event.target.elements;
+    send(event.target.closest("[data-files]"), [...file.files], path.value);
+  });
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-folder-link]");
+    const body = link?.closest("[data-files]");
+    if (!body || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    list(body, link.href);
   });
   for (const kind of ["dragover", "dragleave", "drop"]) {
     document.addEventListener(kind, (event) => {
@@ -57,8 +125,7 @@ export function start() {
       if (!body) return;
       event.preventDefault();
       card.classList.toggle("over", kind === "dragover");
-      const file = event.dataTransfer?.files[0];
-      if (kind === "drop" && file) put(body, file, $("#put-path", body).value);
+      if (kind === "drop" && event.dataTransfer) onDrop(body, event.dataTransfer);
     });
   }
 }

@@ -131,15 +131,43 @@ def test_a_run_has_a_page_of_its_own(page, name):
 def test_files_go_in_and_come_out(page, tmp_path):
     source = Path(tmp_path, "in.txt")
     source.write_text(SECRET)
-    page.get_by_label("File", exact=True).set_input_files(source)
+    listing = page.locator("[data-folder]")
+    expect(listing).to_contain_text("/home/slipway")
+    page.get_by_label("Files to put").set_input_files(source)
     page.get_by_role("button", name="Put").click()
     expect(page.locator("[data-said]")).to_contain_text("in.txt is in the sandbox.")
+    expect(listing.get_by_role("link", name="Get in.txt")).to_be_visible()
+    assert harm(page) == []
     run(page, "cat /home/slipway/in.txt")
     expect(output(page)).to_contain_text(SECRET)
     page.get_by_label("Get a file or folder").fill("/home/slipway/in.txt")
     with page.expect_download() as download:
         page.get_by_role("button", name="Get").click()
     assert Path(download.value.path()).read_text() == SECRET
+
+
+def test_several_files_go_in_and_each_that_fails_says_why(page, tmp_path, window):
+    window.allow(r"status of 409 .*/files")
+    run(page, "mkdir -p /home/slipway/many/taken; echo made")
+    expect(output(page)).to_contain_text("made")
+    listing = page.locator("[data-folder]")
+    listing.get_by_role("link", name="List it again").click()
+    listing.get_by_role("link", name="many", exact=True).click()
+    expect(page.get_by_label("Put into folder")).to_have_value("/home/slipway/many/")
+    sources = [Path(tmp_path, name) for name in ("a <b>.txt", "taken", "z.txt")]
+    for source in sources:
+        source.write_text(source.name)
+    page.get_by_label("Files to put").set_input_files(sources)
+    page.get_by_role("button", name="Put").click()
+    expect(page.locator("[data-said]")).to_contain_text("2 of 3 files are in /home/slipway/many/.")
+    expect(page.locator("[data-failures] li")).to_have_text(
+        ["/home/slipway/many/taken: There is a folder of this name."]
+    )
+    for name in ("a <b>.txt", "taken", "z.txt"):
+        expect(listing.get_by_role("link", name=f"Get {name}")).to_be_visible()
+    with page.expect_download() as download:
+        listing.get_by_role("link", name="Get a <b>.txt").click()
+    assert Path(download.value.path()).read_text() == "a <b>.txt"
 
 
 def test_it_could_not_get_out(page):

@@ -114,6 +114,7 @@ def stub_gateway(patch: pytest.MonkeyPatch) -> list[UUID]:
     patch.setattr(gateway_runs, "kill", lambda run: None)
     patch.setattr(gateway_runs, "output", lambda *_args: gateway_runs.Piece(b"hello", 5, ended=True))
     patch.setattr(gateway_runs, "put_file", lambda vm, path, body, **_more: sum(map(len, body)))
+    patch.setattr(gateway_runs, "list_folder", lambda *_args: ([gateway_runs.Entry("a", "file", 5)], False))
     patch.setattr(gateway_runs, "events", events)
     patch.setattr(gateway_runs, "open_file", open_file)
     return begun

@@ -195,6 +195,7 @@ form("sandboxes:delete", MAY_CHANGE, MAY_CHANGE, {}, vm_id="sandbox")
 act("sandboxes:start-run", NEW_THING, {"command": "true"}, vm_id="sandbox")
 page("sandboxes:run", SHOWN, run_id="run")
 act("sandboxes:kill", (302, 404, 403, 200, 200, 403), run_id="run")
+page("sandboxes:folder", (302, 404, 403, 200, 200, 403), vm_id="sandbox")
 form("sandboxes:isolation", SHOWN, NEW_THING, {}, vm_id="sandbox")
 
 form(

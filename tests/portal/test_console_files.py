@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import io
+import os
 import random
 import tarfile
 from functools import partial
@@ -84,6 +85,40 @@ async def test_a_folder_goes_there_and_back_with_the_same_content(vm, tmp_path):
         back = {m.name.removeprefix("./"): tar.extractfile(m).read() for m in tar.getmembers() if m.isfile()}
     wanted = {name.replace("__", "/"): hashlib.sha256(data).hexdigest() for name, data in files.items()}
     assert {name: hashlib.sha256(data).hexdigest() for name, data in back.items()} == wanted
+
+
+async def test_a_folder_is_listed_whatever_names_are_in_it(vm, tmp_path):
+    names = ["plain", "-rf", "$(touch x)", "line\n81a4 7 .", ".hidden", "\u00e9 '\"", "*", "<b>"]
+    (tmp_path / "in").mkdir()
+    for name in names:
+        (tmp_path / "in" / name).write_text("12345")
+    (tmp_path / "in" / "z-folder").mkdir()
+    (tmp_path / "in" / "gone").symlink_to("/nowhere")
+    (tmp_path / "in" / os.fsdecode(b"raw\xff")).write_text("1")
+    entries, more = await in_thread(gateway_runs.list_folder)(vm, str(tmp_path / "in"))
+    kinds = {entry.name: (entry.kind, entry.size_bytes) for entry in entries}
+    assert entries[0].name == "z-folder", "folders come first"
+    assert {name: kinds[name] for name in names} == dict.fromkeys(names, ("file", 5))
+    assert (kinds["gone"][0], kinds["raw\ufffd"][0], more) == ("link", "other", False)
+    assert len(entries) == len(names) + 3
+
+
+async def test_a_list_ends_somewhere_and_what_is_no_folder_is_said(vm, tmp_path, monkeypatch):
+    for number in range(30):
+        (tmp_path / f"{number:02}").write_text("")
+    monkeypatch.setattr("console.folders.AT_MOST", 20)
+    entries, more = await in_thread(gateway_runs.list_folder)(vm, str(tmp_path))
+    assert (len(entries), more) == (20, True)
+    monkeypatch.setattr("console.folders.AT_MOST_BYTES", 100)
+    entries, more = await in_thread(gateway_runs.list_folder)(vm, str(tmp_path))
+    assert more
+    assert len(entries) < 20
+    with pytest.raises(InvalidState, match="not a folder"):
+        await in_thread(gateway_runs.list_folder)(vm, str(tmp_path / "00"))
+    with pytest.raises(NoSuchFile):
+        await in_thread(gateway_runs.list_folder)(vm, str(tmp_path / "absent"))
+    with pytest.raises(BadInput):
+        await in_thread(gateway_runs.list_folder)(vm, "relative")
 
 
 async def test_more_than_the_cap_is_refused_both_ways(vm, tmp_path, settings):

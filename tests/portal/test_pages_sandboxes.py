@@ -339,6 +339,45 @@ def test_a_command_is_stopped(lab, monkeypatch, django_capture_on_commit_callbac
     assert killed == [run.pk]
 
 
+# --- files ------------------------------------------------------------------------------------------------------
+def test_a_folder_shows_the_guests_names_as_text_with_a_way_to_get_each(lab, monkeypatch):
+    box = lab.sandbox()
+    asked = []
+    Entry = gateway_runs.Entry  # noqa: N806
+
+    def list_folder(vm, path):
+        asked.append(path)
+        found = [Entry("corpus", "folder", 4096), Entry("<i>&\n\u202e", "file", 3174), Entry("raw", "other", 0)]
+        return found, True
+
+    monkeypatch.setattr(gateway_runs, "list_folder", list_folder)
+    alice = lab.world.browser("alice")
+    answer = alice.get(page("folder", box.vm_id))
+    alice.get(page("folder", box.vm_id), {"path": "/srv"}, headers=SCRIPT)
+    assert asked == ["/home/slipway", "/srv"]
+    html = answer.content.decode()
+    assert "<i>" not in html
+    assert "\u202e" not in html
+    assert "There is more in it than is shown here." in words(answer)
+    assert "3.1 KiB" in words(answer)
+    assert html.count('data-folder-link href="') == 2
+    gets = re.findall(r'href="([^"]+)" download', html)
+    file = reverse("api:get_file", args=[box.vm_id])
+    assert gets == [f"{file}?path=%2Fhome%2Fslipway%2F{name}" for name in ("corpus", "%3Ci%3E%26%0A%E2%80%AE")]
+    assert page("folder", box.vm_id) in alice.get(page("detail", box.vm_id)).content.decode()
+
+
+def test_why_a_folder_cannot_be_listed_is_said(lab, monkeypatch):
+    box = lab.sandbox()
+
+    def refuse(vm, path):
+        raise gateway_runs.NoSuchFile("There is no such file or folder in the guest.")
+
+    monkeypatch.setattr(gateway_runs, "list_folder", refuse)
+    answer = lab.world.browser("bob").get(page("folder", box.vm_id), {"path": "/nowhere"})
+    assert "There is no such file or folder in the guest." in words(answer)
+
+
 # --- isolation --------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("language", "code", "sentence"),
