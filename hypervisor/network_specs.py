@@ -42,18 +42,19 @@ class BridgeRule:
     """What the guests on a bridge may reach: of the host only DHCP and DNS at `gateway`, no other guest, no IPv6.
 
     `gateway` "": nothing of the host. `outside` False: nothing is forwarded. `private` False: no private, shared or
-    link-local address either.
+    link-local address either. `subnet`: the bridge's, "10.71.0.0/20"; guests may ask (ARP) for no address outside of it.
     """
 
     bridge: str
     gateway: str = ""
     outside: bool = True
     private: bool = True
+    subnet: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FirewallSpec:
-    """The host's packet filter for our bridges; `name` is that of one nftables table, letters, digits, `_`."""
+    """The host's packet filter for our bridges; `name` is that of its nftables tables, letters, digits, `_`."""
 
     name: str
     bridges: tuple[BridgeRule, ...]

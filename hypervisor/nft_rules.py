@@ -1,4 +1,4 @@
-"""Firewall spec -> the text that `nft -f` takes: one table, replaced in one step.
+"""Firewall spec -> the text that `nft -f` takes: a table for IP and one for ARP, replaced in one step.
 
 Source: nft(8). The chains come before those of libvirt's own network rules and only refuse: what they let pass, those
 still judge.
@@ -16,23 +16,25 @@ _BRIDGE_NAME = re.compile(r"[a-z][a-z0-9-]{0,14}")
 
 
 def build_table(spec: FirewallSpec) -> str:
-    """The commands that make the table, whether or not there is one; BadSpec for values that are no names."""
+    """The commands that make the tables, whether or not they are there; BadSpec for values that are no names."""
     for rule in spec.bridges:
         if not _BRIDGE_NAME.fullmatch(rule.bridge):
             raise BadSpec(f"no name of a bridge: {rule.bridge!r}")
     body = [*_input_chain(spec.bridges), *_forward_chain(spec.bridges)]
-    return "\n".join([*_emptied(spec.name), f"table inet {spec.name} {{", *body, "}", ""])
+    arp = _arp_chain(spec.bridges)
+    tables = [f"table inet {spec.name} {{", *body, "}", f"table arp {spec.name} {{", *arp, "}"]
+    return "\n".join([*_emptied(spec.name), *tables, ""])
 
 
 def build_removal(name: str) -> str:
-    """The commands after which there is no such table, whether or not there was one."""
+    """The commands after which there are no such tables, whether or not there were."""
     return "\n".join([*_emptied(name), ""])
 
 
 def _emptied(name: str) -> list[str]:
     if not _TABLE_NAME.fullmatch(name):
         raise BadSpec(f"no name of a table: {name!r}")
-    return [f"table inet {name} {{}}", f"delete table inet {name}"]
+    return [line for kind in ("inet", "arp") for line in (f"table {kind} {name} {{}}", f"delete table {kind} {name}")]
 
 
 def _input_chain(bridges: tuple[BridgeRule, ...]) -> list[str]:
@@ -71,6 +73,25 @@ def _forward_chain(bridges: tuple[BridgeRule, ...]) -> list[str]:
             lines.append(f"{card} ip daddr {{ {', '.join(PRIVATE)} }} drop")
             lines.append(f'    oifname "{rule.bridge}" ct state new drop')
     return [*lines, "  }"]
+
+
+def _arp_chain(bridges: tuple[BridgeRule, ...]) -> list[str]:
+    """Linux answers ARP on any card for every address that it has: guests could list them, and speak to them."""
+    lines = ["  chain to_host {", "    type filter hook input priority filter; policy accept;"]
+    for rule in bridges:
+        card = f'    iifname "{rule.bridge}"'
+        if not rule.gateway:
+            lines.append(f"{card} drop")
+        elif rule.subnet:  # what a guest says of its own address, without being asked, is in it too
+            lines.append(f"{card} arp daddr ip != {_subnet(rule.subnet)} drop")
+    return [*lines, "  }"]
+
+
+def _subnet(text: str) -> str:
+    try:
+        return str(ipaddress.IPv4Network(text))
+    except ValueError as error:
+        raise BadSpec(f"no subnet: {text!r}") from error
 
 
 def _address(text: str) -> str:

@@ -151,6 +151,7 @@ def ensure_firewall(node: Node, hypervisor: Hypervisor) -> None:
             gateway=network.gateway,
             outside=network.kind != NetworkKind.ISOLATED,
             private=network.kind == NetworkKind.VMS,
+            subnet=network.subnet,
         )
         for network in node.networks.order_by("name")
     )

@@ -29,9 +29,9 @@ BRIDGES = {
 RULES = FirewallSpec(
     "slipway_tests",
     (
-        BridgeRule("swf-vms", "10.11.1.1"),
-        BridgeRule("swf-nat", "10.11.2.1", private=False),
-        BridgeRule("swf-iso", outside=False),
+        BridgeRule("swf-vms", "10.11.1.1", subnet="10.11.1.0/24"),
+        BridgeRule("swf-nat", "10.11.2.1", private=False, subnet="10.11.2.0/24"),
+        BridgeRule("swf-iso", outside=False, subnet="10.11.3.0/24"),
     ),
 )
 ANSWER = """
@@ -182,6 +182,29 @@ def test_of_the_host_only_dhcp_and_dns_answer_A17(guarded: Town, bridge: str) ->
     assert not guarded.reaches(guest, "tcp", host_v6(guarded, bridge), 8006)
 
 
+def finds(town: Town, who: str, address: str) -> bool:
+    """Does anybody answer, where a guest looks for an address on its own link?"""
+    town.ip(who, "route", "replace", f"{address}/32", "dev", "eth0")
+    try:
+        town.reaches(who, "tcp", address, 8000)
+        return "lladdr" in town.inside(who, "ip", "neigh", "show", address)
+    finally:
+        town.ip(who, "route", "del", f"{address}/32", "dev", "eth0")
+        town.ip(who, "neigh", "flush", "to", address)
+
+
+@pytest.mark.parametrize("bridge", list(BRIDGES))
+def test_no_guest_finds_which_addresses_the_host_has_elsewhere_A17(town: Town, bridge: str) -> None:
+    guest, gateway = town.guest(bridge), BRIDGES[bridge][0]
+    assert finds(town, guest, "203.0.113.2"), "Linux answers for all of its addresses on every card"
+    town.inside("host", "nft", "-f", "-", text=build_table(RULES))
+    try:
+        assert not finds(town, guest, "203.0.113.2")
+        assert not gateway or finds(town, guest, gateway)
+    finally:
+        town.inside("host", "nft", "-f", "-", text=build_removal(RULES.name))
+
+
 @pytest.mark.parametrize("bridge", list(BRIDGES))
 def test_no_guest_reaches_another(guarded: Town, bridge: str) -> None:
     guest = guarded.guest(bridge)
@@ -219,13 +242,16 @@ def test_the_driver_makes_and_removes_the_table() -> None:
     try:
         for _ in range(2):
             hypervisor.ensure_firewall(FirewallSpec(name, (BridgeRule("swf-none", "10.11.1.1"),)))
-        listing = ["nft", "list", "table", "inet", name]
-        assert subprocess.run(listing, capture_output=True, check=False).returncode == 0
+        listings = [["nft", "list", "table", family, name] for family in ("inet", "arp")]
+        for listing in listings:
+            assert subprocess.run(listing, capture_output=True, check=False).returncode == 0
         hypervisor.remove_firewall(name)
-        assert subprocess.run(listing, capture_output=True, check=False).returncode != 0
+        for listing in listings:
+            assert subprocess.run(listing, capture_output=True, check=False).returncode != 0
         hypervisor.remove_firewall(name)
         with pytest.raises(HypervisorError):
             hypervisor.remove_firewall("not a name")
     finally:
-        subprocess.run(["nft", "delete", "table", "inet", name], capture_output=True, check=False)
+        for family in ("inet", "arp"):
+            subprocess.run(["nft", "delete", "table", family, name], capture_output=True, check=False)
         hypervisor.close()

@@ -89,7 +89,8 @@ class Installation:
             self.kill(name)
         if self.postgres:
             self.postgres.kill()
-        for table in (f"inet slipway_{ID}", f"bridge slipway_guard_{ID}_nat", f"bridge slipway_guard_{ID}_isolated"):
+        ours = (f"inet slipway_{ID}", f"arp slipway_{ID}")
+        for table in (*ours, f"bridge slipway_guard_{ID}_nat", f"bridge slipway_guard_{ID}_isolated"):
             # its agents' own, in this host's packet filter
             subprocess.run(["nft", "delete", "table", *table.split()], capture_output=True, check=False)
 

@@ -91,9 +91,9 @@ ISOLATED = replace(
 FIREWALL = FirewallSpec(
     "slipway_0badcafe",
     (
-        BridgeRule("sw-0badcafe", "10.71.0.1"),
-        BridgeRule("sw-0badcafe-n", "10.71.16.1", private=False),
-        BridgeRule("sw-0badcafe-i", outside=False),
+        BridgeRule("sw-0badcafe", "10.71.0.1", subnet="10.71.0.0/20"),
+        BridgeRule("sw-0badcafe-n", "10.71.16.1", private=False, subnet="10.71.16.0/20"),
+        BridgeRule("sw-0badcafe-i", outside=False, subnet="10.71.32.0/20"),
     ),
 )
 POOL = PoolSpec("slipway-0badcafe", DATA / "pool")

@@ -143,6 +143,7 @@ def test_the_firewall_is_its_golden() -> None:
         FirewallSpec("x; flush ruleset", ()),
         FirewallSpec("slipway_x", (BridgeRule('br" accept', ""),)),
         FirewallSpec("slipway_x", (BridgeRule("br0", "10.0.0.1, 0.0.0.0/0"),)),
+        FirewallSpec("slipway_x", (BridgeRule("br0", "10.0.0.1", subnet="10.0.0.0/8 accept"),)),
     ],
 )
 def test_what_is_no_name_never_reaches_the_packet_filter(spec: FirewallSpec) -> None:
