@@ -46,7 +46,7 @@ class FakeHypervisor(FakeClones):
             return HostFacts(
                 hostname="fake", vcpus=64, memory_mib=2**20, memory_free_mib=2**19, arch="x86_64", cpu_model="fake",
                 cpu_flags=frozenset({"sse2"}), virt_types=frozenset({"qemu"}), hypervisor_version="fake 1",
-                library_version="fake 1",
+                library_version="fake 1", addresses=("192.0.2.7",),
             )  # fmt: skip
 
     def close(self) -> None:

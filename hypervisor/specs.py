@@ -91,7 +91,10 @@ class DomainFacts:
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """A hypervisor host. `virt_types` holds "kvm" only where capabilities *and* CPU flags offer it."""
+    """A hypervisor host. `virt_types` holds "kvm" only where capabilities *and* CPU flags offer it.
+
+    `addresses` are its own, IPv4, without those of the loopback card.
+    """
 
     hostname: str
     vcpus: int
@@ -103,6 +106,7 @@ class HostFacts:
     virt_types: frozenset[str]
     hypervisor_version: str
     library_version: str
+    addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import json
 import subprocess
 from collections.abc import Iterable
 from ipaddress import IPv4Network
+from typing import Any
 
 from .errors import HypervisorError
 
@@ -31,12 +32,22 @@ def free_subnet(prefix_length: int, hint: str = "", used: Iterable[IPv4Network] 
     raise HypervisorError(f"no private /{prefix_length} subnet is free on this host")
 
 
+def host_addresses() -> list[str]:
+    """The host's own IPv4 addresses, without those of the loopback card. HypervisorError."""
+    cards = _ip("address", "show", "scope", "global")
+    return [address["local"] for card in cards for address in card.get("addr_info", ())]
+
+
 def used_subnets() -> list[IPv4Network]:
     """The destinations of the host's IPv4 routes, its own addresses among them, without the default route."""
-    command = ["ip", "-json", "-4", "route", "show", "table", "all"]
-    try:
-        answer = subprocess.run(command, capture_output=True, check=True, timeout=10)
-        routes = json.loads(answer.stdout or b"[]")
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
-        raise HypervisorError(f"cannot list the host's routes: {error}") from error
+    routes = _ip("route", "show", "table", "all")
     return [IPv4Network(route["dst"]) for route in routes if route["dst"] not in {"default", "0.0.0.0/0"}]
+
+
+def _ip(*words: str) -> list[dict[str, Any]]:
+    try:
+        answer = subprocess.run(["ip", "-json", "-4", *words], capture_output=True, check=True, timeout=10)
+        found: list[dict[str, Any]] = json.loads(answer.stdout or b"[]")
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise HypervisorError(f"cannot list the host's {words[0]}: {error}") from error
+    return found

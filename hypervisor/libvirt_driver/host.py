@@ -9,6 +9,7 @@ from typing import Any
 import libvirt
 
 from hypervisor.specs import HostFacts
+from hypervisor.subnets import host_addresses
 from hypervisor.xml_text import from_text
 
 _VIRTUALISATION_FLAGS = {"vmx", "svm"}
@@ -33,6 +34,7 @@ def host_facts(conn: Any, capabilities: str) -> HostFacts:
         virt_types=frozenset(offered),
         hypervisor_version=f"{conn.getType()} {_version(conn.getVersion())}",
         library_version=f"libvirt {_version(conn.getLibVersion())}",
+        addresses=tuple(host_addresses()),
     )
 
 

@@ -16,6 +16,7 @@ from hypervisor.subnets import free_subnet, used_subnets
 from vms.models import Network, Node, StoragePool
 from vms.states import NetworkKind
 
+ADDRESSES_AT_MOST = 16  # container engines give a host any number
 PREFIX_LENGTH = 20  # 4,093 machines on one network
 
 
@@ -42,6 +43,7 @@ def _write_node(facts: HostFacts, fingerprint: str) -> Node:
             "memory_mib": facts.memory_mib,
             "memory_free_mib": facts.memory_free_mib,
             "fingerprint": fingerprint,
+            "addresses": ",".join(facts.addresses[:ADDRESSES_AT_MOST]),
             "versions": {"hypervisor": facts.hypervisor_version, "library": facts.library_version},
             "hypervisor_ok": True,
         },

@@ -11,9 +11,9 @@ from vms.models import VirtualMachine
 from vms.presenting.fragments import machine_context, offer
 from vms.states import Role
 
+from ..isolation import checks
 from ..models import Run, Sandbox
 from .cards import SandboxCard, sandbox_cards
-from .isolation import checks
 from .runs import RunView, size
 
 SHOWN_RUNS = 8

@@ -1,29 +1,25 @@
-"""The isolation report: what a program inside the sandbox tried, and what came of it.
-
-The program is part of the images we build (guests/probe). It prints a line a probe: "NAME RESULT DETAIL".
-"""
+"""The isolation report in words: what a program inside the sandbox tried, and what came of it."""
 
 from dataclasses import dataclass
-from ipaddress import ip_address
 
-from django.db.models import QuerySet
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from vms.models import Nic, VirtualMachine
+from .. import isolation
+from ..isolation import PROGRAM, Finding, Result, Verdict
+from ..models import Run, Sandbox
+from ..states import RunStatus, why
 
-from ..models import Run
-from ..states import NetworkMode, RunStatus, why
-
-PROGRAM = "/usr/sbin/slipway-probe"
-AS_ROOT = ("sudo", "-n", PROGRAM)  # commands run as the guest's default user; forging frames takes more
 NOT_THERE = 127  # what a shell and the runner say of a program that is not in the guest
-LONGEST_SECONDS = 120
-NAME_SERVICE = "53"
-PROBES: dict[str, str | Promise] = {
+LABELS: dict[str, str | Promise] = {
     "card": gettext_lazy("Send anything at all"),
     "host_tcp": gettext_lazy("Connect to this host"),
+    "host_udp": gettext_lazy("Send datagrams to this host"),
+    "host_ping": gettext_lazy("Ping this host"),
+    "host_others": gettext_lazy("Reach this host by its other addresses"),
+    "host_arp": gettext_lazy("Find this host's other addresses"),
+    "host_ipv6": gettext_lazy("Reach this host by IPv6"),
     "neighbour_arp": gettext_lazy("Find a neighbour"),
     "neighbour_ping": gettext_lazy("Ping a neighbour"),
     "neighbour_tcp": gettext_lazy("Connect to a neighbour"),
@@ -31,64 +27,70 @@ PROBES: dict[str, str | Promise] = {
     "private": gettext_lazy("Reach private addresses"),
     "forged_mac": gettext_lazy("Send with another MAC"),
     "forged_ip": gettext_lazy("Send with another IP"),
+    "dhcp": gettext_lazy("Answer DHCP for others"),
     "frames": gettext_lazy("Send forged frames"),
     "router": gettext_lazy("Find an IPv6 router"),
 }
-BY_FRAMES = ("neighbour_arp", "neighbour_ping", "forged_mac", "forged_ip", "router")
-RESULTS = {"blocked": "ok", "open": "no", "untested": "wait"}
-
-
-def checks(vm: VirtualMachine) -> QuerySet[Run]:
-    """Return the isolation checks of a sandbox, newest first."""
-    return Run.objects.filter(vm=vm, argv__2=PROGRAM).defer("stdin").order_by("-created_at")
-
-
-def is_check(run: Run) -> bool:
-    """Is this run an isolation check?"""
-    return tuple(run.argv[:3]) == AS_ROOT
-
-
-def command(vm: VirtualMachine) -> list[str] | None:
-    """Return what to run: the program with the host's address and a neighbour's. None where there is no card."""
-    nic = Nic.objects.select_related("network").filter(vm=vm).first()
-    if nic is None:
-        return None
-    of_project = Nic.objects.filter(network=nic.network, vm__project=vm.project_id).exclude(vm=vm)
-    neighbour = of_project.values_list("address", flat=True).first() or str(ip_address(nic.address) + 1)
-    return [*AS_ROOT, nic.network.gateway, neighbour]
-
-
-def _ports(detail: str) -> set[str]:
-    """Return the ports of a list such as "22(refused),53"."""
-    return {port.partition("(")[0] for port in detail.split(",") if port}
+GLYPHS = {Result.HELD: "ok", Result.OPEN: "no", Result.UNTESTED: "wait", Result.NOBODY: "wait"}
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
     """One thing that was tried: `glyph` is "ok" where nothing came back."""
 
-    label: str | Promise
-    glyph: str
-    result: str
+    finding: Finding
+
+    @property
+    def label(self) -> str | Promise:
+        """What was tried."""
+        return LABELS[self.finding.name]
+
+    @property
+    def glyph(self) -> str:
+        """The silhouette of its result."""
+        return GLYPHS[self.finding.result]
+
+    @property
+    def result(self) -> str:
+        """What came of it."""
+        name, detail = self.finding.name, self.finding.detail
+        if self.finding.names_alone:
+            return _("names alone (port 53), as it should be")
+        match self.finding.result:
+            case Result.HELD:
+                return _("no answer")
+            case Result.OPEN:
+                return _("answered: %(what)s") % {"what": detail} if detail else _("answered")
+            case Result.NOBODY if name.startswith("neighbour"):
+                return _("not tested: there is no neighbour")
+            case Result.NOBODY:
+                return _("not tested: nobody is there who would answer")
+            case _untested:
+                return _("could not be tried: %(why)s") % {"why": detail} if detail else _("not tried")
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """All of them. `problem` says why there is none."""
 
-    run: Run
-    probes: tuple[Probe, ...]
+    run: Run | None
+    probes: tuple[Probe, ...] = ()
     problem: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        """What they say together."""
+        return isolation.verdict(self.run, [probe.finding for probe in self.probes])
 
     @property
     def held(self) -> int:
         """How many found no way."""
-        return sum(probe.glyph == "ok" for probe in self.probes)
+        return sum(probe.finding.result is Result.HELD for probe in self.probes)
 
     @property
     def tone(self) -> str:
         """The class of its tag."""
-        if any(probe.glyph == "no" for probe in self.probes):
+        if any(probe.finding.result is Result.OPEN for probe in self.probes):
             return "bad"
         return "ok" if self.probes and self.held == len(self.probes) else "warn"
 
@@ -98,42 +100,22 @@ class Report:
         return _("%(n)s of %(all)s held") % {"n": self.held, "all": len(self.probes)}
 
 
+def last_report(sandbox: Sandbox) -> Report:
+    """Return what the last check of a sandbox found, if there is one and it has ended. Unavailable."""
+    run = isolation.checks(sandbox.vm).first()
+    if run is None or run.is_live:
+        return Report(run)
+    return report(run, isolation.output_of(run), sandbox.network)
+
+
 def report(run: Run, output: str, network: str) -> Report:
     """Read what a finished check of a sandbox on such a network printed."""
-    probes = tuple(probe for line in output.splitlines() if (probe := _probe(line, network)))
-    if probes:
-        probes += _unsaid(output)
+    probes = tuple(Probe(finding) for finding in isolation.read(output, network))
     problem = ""
     if run.status != RunStatus.EXITED:
         problem = why(run.error_code, run.error_detail) or str(RunStatus(run.status).label)
     elif run.exit_code == NOT_THERE or (not probes and run.exit_code):
-        problem = _("This image does not have what tries it: sudo and %(path)s.") % {"path": PROGRAM}
+        problem = _("This image does not have what tries it, or an older one: sudo and %(path)s.") % {"path": PROGRAM}
     elif not probes:
         problem = _("The check said nothing.")
     return Report(run, probes, problem)
-
-
-def _unsaid(output: str) -> tuple[Probe, ...]:
-    """Return what a check should have tried and did not speak of: one that was cut short must not look good."""
-    said = {line.partition(" ")[0] for line in output.splitlines()}
-    if "card" in said:
-        return ()
-    expected = [name for name in PROBES if name not in ("card", "frames")]
-    if "frames" in said:
-        expected = [name for name in expected if name not in BY_FRAMES]
-    return tuple(Probe(PROBES[name], "wait", _("not tried")) for name in expected if name not in said)
-
-
-def _probe(line: str, network: str) -> Probe | None:
-    name, _space, rest = line.partition(" ")
-    result, _space, detail = rest.strip().partition(" ")
-    if name not in PROBES or result not in RESULTS:
-        return None
-    if name == "host_tcp" and network == NetworkMode.NAT and _ports(detail) == {NAME_SERVICE}:
-        return Probe(PROBES[name], "ok", _("names alone (port 53), as it should be"))
-    said = {
-        "blocked": _("no answer"),
-        "open": _("answered: %(what)s") % {"what": detail[:80]} if detail else _("answered"),
-        "untested": _("could not be tried: %(why)s") % {"why": detail[:80]},
-    }
-    return Probe(PROBES[name], RESULTS[result], said[result])

@@ -7,10 +7,10 @@ from django.utils.translation import gettext as _
 
 from vms.presenting import amounts
 
+from ..isolation import is_check
 from ..models import Run
 from ..models.run import OUTPUT_CAP_BYTES
 from ..states import RunStatus, why
-from .isolation import is_check
 
 KIB = 1024
 

@@ -1,5 +1,6 @@
 """What people can ask of templates and sandboxes. Each `request_*` is one transaction; bells after."""
 
+from .isolation import request_isolation_check
 from .lease import (
     request_delete,
     request_extend,
@@ -19,6 +20,7 @@ __all__ = [
     "NewTemplate",
     "request_delete",
     "request_extend",
+    "request_isolation_check",
     "request_keep",
     "request_kill",
     "request_pause",

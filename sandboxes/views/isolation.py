@@ -2,7 +2,6 @@
 
 from uuid import UUID
 
-from django.core.cache import cache
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
@@ -10,18 +9,15 @@ from django.utils.translation import gettext as _
 
 from accounts.actor import Actor
 from accounts.door import by_script, page, reader, refused
-from accounts.refusals import InvalidState, Refusal
+from accounts.refusals import Refusal
 
-from .. import gateway_runs, services
-from ..models import Run
+from .. import services
+from ..isolation import checks
 from ..presenting.cards import NETWORK_SHORT, NETWORK_WORDS
-from ..presenting.isolation import LONGEST_SECONDS, Report, checks, command, report
+from ..presenting.isolation import last_report
 from ..presenting.runs import RunView
 from ..queries import get_sandbox_for
 from .runs import begun
-
-OUTPUT_BYTES = 64 * 1024
-KEPT_SECONDS = 24 * 3600
 
 
 @page
@@ -33,7 +29,7 @@ def isolation(request: HttpRequest, vm_id: UUID) -> HttpResponseBase:
     last = checks(sandbox.vm).first()
     problem, found = "", None
     try:
-        found = _report(last, sandbox.network) if last else None
+        found = last_report(sandbox) if last and not last.is_live else None
     except Refusal as refusal:
         problem = str(refusal.detail)
     context = {
@@ -56,25 +52,8 @@ def isolation(request: HttpRequest, vm_id: UUID) -> HttpResponseBase:
 
 
 def _check(request: HttpRequest, vm_id: UUID) -> HttpResponseBase:
-    sandbox = get_sandbox_for(reader(request), vm_id)
-    argv = command(sandbox.vm)
     try:
-        if argv is None:
-            raise InvalidState(_("This sandbox has no network card: there is nothing to try."))
-        new = services.NewRun(argv=argv, timeout_seconds=LONGEST_SECONDS)
-        run = services.request_run(Actor.of(request), vm_id, new)
+        run = services.request_isolation_check(Actor.of(request), vm_id)
     except Refusal as refusal:
         return refused(request, refusal)
     return begun(request, run)
-
-
-def _report(run: Run, network: str) -> Report | None:
-    """Return what a check found, once it has ended. Its output does not change any more, so it is kept."""
-    if run.is_live:
-        return None
-    key = f"isolation:{run.pk}"
-    output: str | None = cache.get(key)
-    if output is None:
-        output = gateway_runs.output(run, "stdout", 0, OUTPUT_BYTES).data.decode("utf-8", "replace")
-        cache.set(key, output, KEPT_SECONDS)
-    return report(run, output, network)

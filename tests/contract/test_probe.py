@@ -20,6 +20,7 @@ from tests.ears import Ears
 
 OURS = bytes.fromhex("525400")  # how every card's MAC begins
 HOST, NEIGHBOUR, GUEST = "10.99.0.1", "10.99.0.3", "10.99.0.2"
+ELSEWHERE = "10.98.0.1"  # the host's address on another network
 
 
 def ip(*words: str) -> None:
@@ -43,6 +44,9 @@ def unguarded() -> Iterator[str]:
         ip("-n", host, "link", "add", "br0", "type", "bridge")
         ip("-n", host, "addr", "add", f"{HOST}/24", "dev", "br0")
         ip("-n", host, "link", "set", "br0", "up")
+        ip("-n", host, "link", "add", "away", "type", "bridge")
+        ip("-n", host, "addr", "add", f"{ELSEWHERE}/24", "dev", "away")
+        ip("-n", host, "link", "set", "away", "up")
         for number, (name, address) in enumerate(((guest, GUEST), (neighbour, NEIGHBOUR))):
             ip("-n", host, "link", "add", f"port{number}", "type", "veth", "peer", "name", "eth0", "netns", name)
             ip("-n", name, "link", "set", "eth0", "address", f"52:54:00:0a:0b:0{number}")
@@ -82,12 +86,26 @@ def ears_at(namespace: str) -> Iterator[Ears]:
 
 
 def test_the_probe_finds_every_way_that_is_open(unguarded: str, probe: Path) -> None:
-    said = found(unguarded, probe, HOST, NEIGHBOUR, "22,8000-8010")
+    neighbour = f"{NEIGHBOUR},{mac_in('sw-probe-next')}"
+    said = found(unguarded, probe, f"{HOST},{ELSEWHERE}", neighbour, "22,8000-8010")
     assert said["host_tcp"].startswith("open 22(refused),8000(refused)")
+    assert said["host_udp"].startswith("open 53(refused)")
+    assert said["host_others"] == f"open {ELSEWHERE}(tcp),{ELSEWHERE}(udp),{ELSEWHERE}(ping)"
+    assert said["host_arp"] == f"open {ELSEWHERE}"
     assert said["neighbour_tcp"] == "open 22(refused)"
-    for way in ("neighbour_arp", "neighbour_ping", "forged_mac", "forged_ip"):
+    assert said["dhcp"].startswith("open"), said
+    for way in ("host_ping", "host_ipv6", "neighbour_arp", "neighbour_ping", "forged_mac", "forged_ip"):
         assert said[way] == "open", said
     assert said["metadata"] == said["private"] == said["router"] == "blocked"
+
+
+def test_where_nobody_would_answer_it_is_not_said_that_nothing_got_through(unguarded: str, probe: Path) -> None:
+    """Behind walls nothing comes back either: the silence of nobody shows nothing."""
+    ip("-n", "sw-probe-host", "link", "set", "br0", "down")
+    said = found(unguarded, probe, HOST, "-", "22")
+    for way in ("host_others", "host_arp", "neighbour_arp", "neighbour_ping", "neighbour_tcp", "dhcp"):
+        assert said[way] == "untested nobody", said
+    assert said["host_tcp"] == said["host_ping"] == "blocked", said
 
 
 def test_all_that_is_shouted_arrives_where_nothing_stops_it(unguarded: str, probe: Path) -> None:
@@ -154,8 +172,10 @@ def mac_in(namespace: str) -> str:
 
 
 def test_behind_the_guard_only_the_host_is_left_and_nothing_forged_reaches_it_A16(guarded: str, probe: Path) -> None:
-    said = found(guarded, probe, HOST, NEIGHBOUR, "22")
-    assert said.pop("host_tcp") == "open 22(refused)"  # the packet filter's business, not the guard's
+    said = found(guarded, probe, f"{HOST},{ELSEWHERE}", f"{NEIGHBOUR},{mac_in('sw-probe-next')}", "22")
+    assert said.pop("host_tcp") == "open 22(refused)"
+    for way in ("host_udp", "host_ping", "host_others", "host_arp"):  # the packet filter's business, not the guard's
+        assert said.pop(way).startswith("open"), way
     assert set(said.values()) == {"blocked"}, said
 
 
@@ -184,9 +204,14 @@ def test_without_a_card_there_is_nothing_to_try(probe: Path) -> None:
         ip("netns", "del", name)
 
 
+def test_a_card_that_is_unplugged_sends_nothing(unguarded: str, probe: Path) -> None:
+    ip("-n", "sw-probe-host", "link", "set", "port0", "down")
+    assert found(unguarded, probe, HOST, NEIGHBOUR) == {"card": "blocked it is unplugged"}
+
+
 def test_what_is_no_address_is_refused(probe: Path) -> None:
     done = subprocess.run([str(probe), "host", NEIGHBOUR], capture_output=True, text=True, timeout=10, check=False)
-    assert (done.returncode, done.stderr) == (2, "usage: slipway-probe HOST NEIGHBOUR [PORTS]\n")
+    assert (done.returncode, done.stderr) == (2, "usage: slipway-probe HOST[,OTHER...] NEIGHBOUR[,MAC]|- [PORTS]\n")
 
 
 def test_ip_is_there() -> None:

@@ -39,6 +39,7 @@ def test_registering_writes_the_host_its_pool_and_its_network_once(db, settings)
     for _time in range(2):
         NodeAgent(hypervisor, events=None).resync()
     node = Node.objects.get()
+    assert node.addresses == "192.0.2.7"
     assert (node.name, node.virt_type, node.hypervisor_ok) == (settings.NODE_NAME, "qemu", True)
     assert timezone.now() - node.synced_at < timedelta(seconds=30)
     assert StoragePool.objects.get().free_bytes > 0

@@ -408,12 +408,13 @@ def test_a_check_runs_the_probe_and_the_report_says_what_it_could_not_do(lab, mo
     run = Run.objects.get()
     assert answer.json()["run"] == str(run.pk)
     host = box.vm.nics.get().network.gateway
-    assert host in run.argv
+    assert host in run.argv[3].split(",")
     assert any(word.endswith("slipway-probe") for word in run.argv)
     assert "The check is under way." in words(alice.get(page("isolation", box.vm_id)))
     now = timezone.now()
     Run.objects.filter(pk=run.pk).update(status="exited", exit_code=0, started_at=now, finished_at=now)
     printed = b"host_tcp blocked \nneighbour_ping open \nmetadata blocked \nforged_mac untested no socket\n"
+    printed += b"neighbour_arp untested nobody\ndhcp untested nobody\n"
     calls = []
 
     def output(run, stream, offset=0, limit=0):
@@ -423,9 +424,11 @@ def test_a_check_runs_the_probe_and_the_report_says_what_it_could_not_do(lab, mo
     monkeypatch.setattr(gateway_runs, "output", output)
     for _ in range(2):
         seen = words(alice.get(page("isolation", box.vm_id)))
-        assert "2 of 9 held" in seen
+        assert "2 of 15 held" in seen
         assert "Connect to this host no answer" in seen
         assert "Ping a neighbour answered" in seen
+        assert "Find a neighbour not tested: there is no neighbour" in seen
+        assert "Answer DHCP for others not tested: nobody is there who would answer" in seen
         assert "Send with another MAC could not be tried: no socket" in seen
     assert calls == ["stdout"], "what has ended does not change"
 

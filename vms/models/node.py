@@ -31,6 +31,9 @@ class Node(models.Model):
     fingerprint = models.CharField(
         max_length=200, blank=True, default="", db_default="", help_text="what frozen templates have to match"
     )
+    addresses = models.CharField(
+        max_length=300, blank=True, default="", db_default="", help_text="the host's own, IPv4, with commas between"
+    )
     breaches = models.PositiveIntegerField(db_default=0, help_text="broken invariants that its agent saw twice")
     synced_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)

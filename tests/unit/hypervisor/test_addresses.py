@@ -56,6 +56,14 @@ def test_what_the_host_has_is_read_from_its_routes(monkeypatch: pytest.MonkeyPat
         subnets.used_subnets()
 
 
+def test_the_hosts_own_addresses_are_read_from_its_cards(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Answer:
+        stdout = b'[{},{"addr_info":[{"local":"192.0.2.7"},{"local":"10.1.0.1"}]},{"ifname":"eth1","addr_info":[]}]'
+
+    monkeypatch.setattr(subnets.subprocess, "run", lambda *_arguments, **_options: Answer)
+    assert subnets.host_addresses() == ["192.0.2.7", "10.1.0.1"]
+
+
 @pytest.fixture
 def hosts(tmp_path: Path) -> DhcpHosts:
     found = DhcpHosts(tmp_path / "dhcp")
