@@ -13,7 +13,7 @@ from ninja.operation import Operation
 
 from accounts.authentication import SessionAuth, TokenAuth, actor_of
 from accounts.refusals import Refusal, TooMany
-from sandboxes.api import runs, sandboxes, templates
+from sandboxes.api import isolation, runs, sandboxes, templates
 from vms.api import audit, catalogue, consoles, events, me, nodes, operations, projects, tokens, vms
 
 from .complaints import fields_of, unknown_fields
@@ -24,7 +24,8 @@ from .problems import problem
 log = structlog.get_logger(__name__)
 PREFIX = "/api/"
 ROUTERS = (
-    me, catalogue, vms, consoles, operations, templates, sandboxes, runs, projects, tokens, nodes, audit, events,
+    me, catalogue, vms, consoles, operations, templates, sandboxes, isolation, runs, projects, tokens, nodes, audit,
+    events,
 )  # fmt: skip
 
 

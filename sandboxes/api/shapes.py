@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from vms.api.shapes import Named, Operation, User, Vm
 from vms.states import Status
 
+from ..isolation import Result, Verdict
 from ..states import BuildStatus, LeaseStatus, NetworkMode, RunStatus
 
 
@@ -86,6 +87,29 @@ class Sandbox(Named):
 class SandboxAndOperation(BaseModel):
     sandbox: Sandbox
     operation: Operation
+
+
+class Probe(BaseModel):
+    """One thing that was tried from inside; `nobody`: silence would say nothing, as nobody would have answered."""
+
+    name: str
+    result: Result
+    label: str = Field(description="What was tried, in the language of Accept-Language.")
+    said: str = Field(description="What came of it, likewise.")
+
+
+class Isolation(BaseModel):
+    """What the last check found. `held` counts probes; `problem` says why there are none."""
+
+    sandbox: Named
+    network: NetworkMode
+    verdict: Verdict
+    run: UUID | None = Field(description="The command that it is; its output is what the program said.")
+    begun_at: datetime | None
+    finished_at: datetime | None
+    held: int
+    probes: list[Probe]
+    problem: str
 
 
 class RunError(BaseModel):

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .. import isolation
 from ..asking import confirm
 from ..client import Api, Json, open_api
 from ..durations import minutes_of
@@ -187,6 +188,19 @@ def extend_sandbox(
         show_json(seen)
     else:
         print(plain(f"{seen['name']} has {left(seen)} left."))
+
+
+@app.command("isolation")
+def check_isolation(name: SandboxArgument, project: Project = "", json: JsonFlag = False) -> None:
+    """Try from inside what a sandbox must not be able to do. Ends with 1 if any of it was possible."""
+    with open_api() as api:
+        sandbox = find(api, "sandbox", name, project)
+        report = isolation.check(api, sandbox["id"])
+    if json:
+        show_json(report)
+    else:
+        isolation.show(report)
+    isolation.judge(report)
 
 
 @app.command("keep")
