@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
+from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -83,11 +84,17 @@ def ask(request: HttpRequest, template: str, context: dict[str, Any], status: in
     return render(request, shown, context | {"ask": template}, status=status)
 
 
-def answer(request: HttpRequest, sentence: str | Promise, *, go: str = "") -> HttpResponseBase:
-    """Say that it was done. `go` is where to, when staying makes no sense (what was looked at is gone)."""
+def answer(
+    request: HttpRequest, sentence: str | Promise, *, go: str = "", operation: UUID | None = None
+) -> HttpResponseBase:
+    """Say that it was done. `go` is where to, when staying makes no sense (what was looked at is gone).
+
+    `operation` carries it out: what is said leads to its page.
+    """
+    follow = {"follow": reverse("operation", args=[operation])} if operation else {}
     if by_script(request) and not go:
-        return JsonResponse({"say": str(sentence)})
-    messages.success(request, str(sentence))
+        return JsonResponse({"say": str(sentence)} | follow)
+    messages.success(request, str(sentence), extra_tags=follow.get("follow", ""))
     if by_script(request):
         return JsonResponse({"go": go})
     return redirect(go or next_url(request))

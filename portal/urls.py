@@ -5,6 +5,7 @@ from django.views.i18n import set_language
 
 from sandboxes.views.home import home
 from vms.urls import desk_urlpatterns
+from vms.views.operation import operation
 from vms.views.quotas import quotas_page
 
 from . import health
@@ -15,6 +16,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", home, name="home"),
     path("vms/", include("vms.urls")),
     path("sandboxes/", include("sandboxes.urls")),
+    path("operations/<uuid:operation_id>", operation, name="operation"),
     path("quotas/", quotas_page, name="quotas"),
     path("admin-desk/", include((desk_urlpatterns, "desk"))),
     path("accounts/", include("accounts.urls")),

@@ -5,7 +5,8 @@ this reader, and rendered with the template that made the page.
 
 The browser says what it shows: {"kind": a name in `TEMPLATES` or "hint", "shown": {id: version},
 "all": bool, "projects": bool} (machines of everybody, for staff; with their projects' names). What has changed
-since those versions is sent at once, so nothing is missed between the page and the socket. It gets
+since those versions is sent at once, so nothing is missed between the page and the socket. The page of an operation shows
+its machine, and says "operation": its id. It gets
 {"type": "fragment", "target", "html"}, {"type": "changed"} (read the page again), {"type": "gone", "vm"}, or
 {"type": "say", "text"} for the end of an operation of its own. Every message bears the server's time.
 """
@@ -30,6 +31,7 @@ from accounts.services import session_is_live
 from .broadcast import STAFF_GROUP, project_group
 from .models import Operation, VirtualMachine
 from .presenting.fragments import TEMPLATES, Fragment, render
+from .presenting.operation_page import render_operation
 from .presenting.sentences import CAME_TRUE, FAILED
 from .queries import project_ids_of
 from .states import OperationStatus
@@ -41,7 +43,8 @@ PAUSE_SECONDS = 0.5  # a machine is swapped at most twice a second, however many
 SEND_TIMEOUT_SECONDS = 10.0  # a browser that does not read is let go: it re-reads when it is back
 WATCHED_AT_MOST = 200
 LONGEST_MESSAGE = 16 * 1024
-OF_ONE_MACHINE = ("machine", "console", "sandbox")  # pages that are about one machine: others do not concern them
+# pages that are about one machine: others do not concern them
+OF_ONE_MACHINE = ("machine", "console", "sandbox", "operation")
 
 
 class StatusConsumer(AsyncJsonWebsocketConsumer):
@@ -55,6 +58,7 @@ class StatusConsumer(AsyncJsonWebsocketConsumer):
         self.groups_joined: set[str] = set()
         self.kind, self.shown, self.everything = "hint", set[str](), False
         self.context: dict[str, Any] = {}
+        self.operation: UUID | None = None
         self.changed: set[str] = set()
         self.ended: set[str] = set()
         self.news = asyncio.Event()
@@ -99,11 +103,15 @@ class StatusConsumer(AsyncJsonWebsocketConsumer):
         versions = dict(list(shown.items())[:WATCHED_AT_MOST]) if isinstance(shown, dict) else {}
         self.shown = set(versions)
         self.context = {"show_project": content.get("projects") is True}
+        self.operation = as_uuid(str(content.get("operation"))) if self.kind == "operation" else None
+        if self.kind == "operation" and self.operation is None:
+            self.kind = "hint"
         everything = content.get("all") is True and self.user.is_staff
         if everything != self.everything:
             self.everything = everything
             await self._join()
-        stale = await database_sync_to_async(_changed_since)(versions)
+        # a step of an operation counts no version up: its page is sent as it is now
+        stale = self.shown if self.operation else await database_sync_to_async(_changed_since)(versions)
         if stale:
             self.changed |= stale
             self.news.set()
@@ -176,6 +184,8 @@ class StatusConsumer(AsyncJsonWebsocketConsumer):
     def _render(self, vm_id: str) -> Fragment | None:
         with translation.override(self.language):
             try:
+                if self.operation:
+                    return render_operation(self.user, self.operation)
                 return render(self.kind, self.user, vm_id, **self.context)
             except NotVisible:
                 return None

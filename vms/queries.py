@@ -86,7 +86,8 @@ def get_vm_for(user: User, vm_id: UUID | str, verb: Verb = Verb.SEE, *, lock: bo
 def get_operation_for(user: User, operation_id: UUID | str, verb: Verb = Verb.SEE) -> Operation:
     """Return the operation if the user may see its project."""
     found = access.as_uuid(operation_id)
-    operation = Operation.objects.select_related("node", "project", "vm").filter(pk=found).first() if found else None
+    rows = Operation.objects.select_related("node", "project", "vm", "actor")
+    operation = rows.filter(pk=found).first() if found else None
     if operation is None:
         raise NotVisible
     access.check(user, operation.project_id, verb)

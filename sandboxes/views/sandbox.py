@@ -92,10 +92,11 @@ def reset(request: HttpRequest, vm_id: UUID) -> HttpResponseBase:
     if request.method != "POST":
         return _ask(request, "reset", found)
     try:
-        services.request_reset(Actor.of(request), vm_id)
+        _sandbox, begun = services.request_reset(Actor.of(request), vm_id)
     except Refusal as refusal:
         return refused(request, refusal)
-    return answer(request, _("%(name)s is being put back to its clean state.") % {"name": found.vm.name})
+    said = _("%(name)s is being put back to its clean state.") % {"name": found.vm.name}
+    return answer(request, said, operation=begun.pk)
 
 
 @page
@@ -127,7 +128,8 @@ def delete(request: HttpRequest, vm_id: UUID) -> HttpResponseBase:
     if request.method != "POST":
         return _ask(request, "delete", found)
     try:
-        services.request_delete(Actor.of(request), vm_id)
+        begun = services.request_delete(Actor.of(request), vm_id)
     except Refusal as refusal:
         return refused(request, refusal)
-    return answer(request, _("%(name)s is being deleted.") % {"name": found.vm.name}, go=reverse("sandboxes:list"))
+    said = _("%(name)s is being deleted.") % {"name": found.vm.name}
+    return answer(request, said, go=reverse("sandboxes:list"), operation=begun.pk)

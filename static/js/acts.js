@@ -8,10 +8,10 @@ import { toast } from "./toast.js";
 
 const online = () => !document.body.hasAttribute("data-offline");
 
-/** Act on the server's answer: {say, kind, go, reread}. */
+/** Act on the server's answer: {say, kind, go, reread, follow}. */
 function follow(answer, form) {
   if (answer.go) return location.assign(answer.go);
-  toast(answer.say, answer.kind);
+  toast(answer.say, answer.kind, answer.follow);
   document.dispatchEvent(new CustomEvent("slipway:acted", { detail: { ...answer, form: form.id } }));
 }
 

@@ -7,6 +7,7 @@
      data-live="machine"  one machine's page (data-vm)
      data-live="console"  the state of one machine beside its console (data-vm)
      data-live="sandbox"  one sandbox's page (data-vm)
+     data-live="operation" one operation's page (data-operation) and its machine (data-vm)
      data-live="leases"   the fragments of the sandboxes that are listed (data-vm)
      data-live="reread"   read the page again when any machine of mine changes
    With data-all, staff hear of everybody's machines. What a script fills (data-filled) is left to that script. */
@@ -89,6 +90,7 @@ function wants() {
   const projects = main?.dataset.projects !== undefined;
   if (!kind) return null;
   if (["machine", "console", "sandbox"].includes(kind)) return { kind, shown: shown(main), all };
+  if (kind === "operation") return { kind, operation: main.dataset.operation, shown: shown(main), all };
   if (kind === "leases") return { kind: "lease", shown: shown(main), all, projects };
   if (kind === "rows") {
     return { kind: main.dataset.view === "cards" ? "tile" : "row", shown: shown(main), all, projects };

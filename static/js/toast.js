@@ -9,11 +9,17 @@ function arm(toast) {
   later();
 }
 
-function build(text, kind) {
+function build(text, kind, follow) {
   const toast = document.createElement("div");
   toast.className = "sw-toast";
   const body = document.createElement("div");
   body.textContent = text;
+  if (follow) {
+    const link = document.createElement("a");
+    link.href = follow;
+    link.textContent = word("watch");
+    body.append(" ", link);
+  }
   const close = document.createElement("button");
   close.type = "button";
   close.className = "btn btn-ghost icon s";
@@ -24,11 +30,12 @@ function build(text, kind) {
   return toast;
 }
 
-/** Show one sentence. `kind` is "ok", or "bad" for a refusal that has no place of its own on the page. */
-export function toast(text, kind = "ok") {
+/** Show one sentence. `kind` is "ok", or "bad" for a refusal that has no place of its own on the page; `follow` is
+    the page of the operation that carries it out. */
+export function toast(text, kind = "ok", follow = "") {
   const box = $(".sw-toasts");
   if (!box || !text) return;
-  const element = build(text, kind);
+  const element = build(text, kind, follow);
   box.append(element);
   arm(element);
 }

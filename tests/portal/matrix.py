@@ -152,6 +152,7 @@ NOWHERE: Answers = (404, 404, 404, 404, 404, 404)
 
 page("home", MINE)
 page("quotas", MINE)
+page("operation", SHOWN, operation_id="creating")
 page("vms:list", MINE)
 page("vms:search", MINE)
 page("vms:detail", SHOWN, vm_id="running")

@@ -79,7 +79,9 @@ def test_stop_is_asked_by_script_and_by_plain_form(world):
     vm = world.vm()
     url = reverse("vms:power", args=[vm.pk, "stop"])
     answer = world.browser("alice").post(url, headers=SCRIPT)
-    assert answer.json() == {"say": "web-1 is asked to shut down. It has 60 s."}
+    begun = Operation.objects.get(vm=vm, kind="stop")
+    follow = reverse("operation", args=[begun.pk])
+    assert answer.json() == {"say": "web-1 is asked to shut down. It has 60 s.", "follow": follow}
     world.drain()
     url = reverse("vms:power", args=[vm.pk, "start"])
     plain = world.browser("alice").post(url, {"next": page("list")})

@@ -126,6 +126,24 @@ def test_someone_removed_from_the_project_gets_no_content_any_more(world, bells,
     assert "html" not in message
 
 
+def test_the_page_of_an_operation_follows_it_and_its_machine(world, bells, push):
+    vm = world.vm()
+    _vm, operation = services.request_stop(world.actor("alice"), vm.pk)
+    dana, charlie = Browser(world, "dana", bells), Browser(world, "charlie", bells)
+
+    async def scenario():
+        wish = {"operation": str(operation.pk)}
+        await dana.open("operation", vm, **wish)
+        await charlie.open("operation", vm, **wish)
+        await sync_to_async(world.drain)()
+        return await dana.hear(), await charlie.hears_nothing()
+
+    message, nothing = push(scenario)
+    assert message["target"] == f"operation-{operation.pk}"
+    assert "Stopped: web-1" in message["html"]
+    assert nothing
+
+
 def test_no_session_no_push(world, bells, push):
     async def scenario(name):
         return await Browser(world, name, bells).open()

@@ -92,7 +92,7 @@ def _full(view: NodeView, pool: StoragePool) -> Item:
 
 
 def _look_at(operation: Operation) -> tuple[Act, ...]:
-    return (Act(reverse("desk:operations") + f"?q={operation.pk}", _("Look")),)
+    return (Act(reverse("operation", args=[operation.pk]), _("Look")),)
 
 
 def _vm(operation: Operation) -> str:

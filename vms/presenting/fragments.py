@@ -25,6 +25,7 @@ TEMPLATES = {
     "tile": "vms/tile.html",
     "machine": "vms/machine_body.html",
     "console": "vms/console_state.html",
+    "operation": "vms/operation_body.html",
 }
 Fill = Callable[[User, VirtualMachine], dict[str, Any]]
 _FILLS: dict[str, Fill] = {}

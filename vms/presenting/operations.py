@@ -104,7 +104,9 @@ class OperationCard:
     def _current(self, doing: str | Promise, done: str | Promise, name: str) -> StepLine:
         operation = self.operation
         if operation.status == OperationStatus.FAILED:
-            return StepLine("fail", doing, why=operation.error_detail)
+            began, ended = operation.step_at, operation.finished_at
+            took = max(0.0, (ended - began).total_seconds()) if began and ended and operation.step == name else None
+            return StepLine("fail", doing, took, why=operation.error_detail)
         if not operation.is_live:
             return StepLine("todo", done)
         why = ""

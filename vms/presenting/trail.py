@@ -101,7 +101,7 @@ class Line:
         if entry.target_kind == "user" and entry.target_id:
             return reverse("desk:person", args=[entry.target_id])
         if entry.target_kind == "operation" and entry.target_id:
-            return f"{reverse('desk:operations')}?q={entry.target_id}"
+            return reverse("operation", args=[entry.target_id])
         return ""
 
     @property

@@ -35,7 +35,8 @@ class Button:
     loud: bool = False
 
 
-def _power(vm_id: UUID, kind: str, label: str | Promise, icon: str, key: str = "", **style: bool) -> Button:
+def power_button(vm_id: UUID, kind: str, label: str | Promise, icon: str, key: str = "", **style: bool) -> Button:
+    """Press a verb of `POWER` at once."""
     return Button(reverse("vms:power", args=[vm_id, _PIECE[kind]]), label, icon, key, **style)
 
 
@@ -44,11 +45,11 @@ def main_verb(vm_id: UUID, verbs: Collection[str], live_kind: str) -> Button | N
     if live_kind in (OperationKind.STOP, OperationKind.REBOOT) and OperationKind.FORCE_OFF in verbs:
         return Button(reverse("vms:force-off", args=[vm_id]), _("Force off"), "power", "s", dialog=True, bad=True)
     if OperationKind.STOP in verbs:
-        return _power(vm_id, OperationKind.STOP, _("Stop"), "stop", "s")
+        return power_button(vm_id, OperationKind.STOP, _("Stop"), "stop", "s")
     if OperationKind.RESUME in verbs:
-        return _power(vm_id, OperationKind.RESUME, _("Resume"), "play", "s", loud=True)
+        return power_button(vm_id, OperationKind.RESUME, _("Resume"), "play", "s", loud=True)
     if OperationKind.START in verbs:
-        return _power(vm_id, OperationKind.START, _("Start"), "play", "s", loud=True)
+        return power_button(vm_id, OperationKind.START, _("Start"), "play", "s", loud=True)
     return None
 
 
@@ -56,9 +57,9 @@ def more_verbs(vm_id: UUID, verbs: Collection[str], *, may_change: bool) -> list
     """The rest, for a menu, in the order of their weight. Deleting stands last."""
     found = []
     if OperationKind.REBOOT in verbs:
-        found.append(_power(vm_id, OperationKind.REBOOT, _("Reboot"), "reboot"))
+        found.append(power_button(vm_id, OperationKind.REBOOT, _("Reboot"), "reboot"))
     if OperationKind.PAUSE in verbs:
-        found.append(_power(vm_id, OperationKind.PAUSE, _("Pause"), "pause"))
+        found.append(power_button(vm_id, OperationKind.PAUSE, _("Pause"), "pause"))
     if OperationKind.RESIZE in verbs:
         found.append(Button(reverse("vms:resize", args=[vm_id]), _("Change size"), "resize", dialog=True))
     if may_change:

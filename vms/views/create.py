@@ -69,10 +69,11 @@ def _initial(request: HttpRequest, projects: list[Project]) -> dict[str, Any]:
 def _create(request: HttpRequest, form: NewVmForm) -> VirtualMachine:
     asked = dict(form.cleaned_data)
     key = str(asked.pop("request_key"))
-    vm, _operation = services.request_create(Actor.of(request), services.NewVm(**asked))
+    vm, operation = services.request_create(Actor.of(request), services.NewVm(**asked))
     made = dict(list(request.session.get(_MADE, {}).items())[-_MADE_KEPT:])
     request.session[_MADE] = made | {key: str(vm.pk)}
-    messages.success(request, _("Creating %(name)s. You can watch it boot.") % {"name": vm.name})
+    said = _("Creating %(name)s. You can watch it boot.") % {"name": vm.name}
+    messages.success(request, said, extra_tags=reverse("operation", args=[operation.pk]))
     return vm
 
 

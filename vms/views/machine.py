@@ -53,22 +53,23 @@ def power(request: HttpRequest, vm_id: UUID, verb: str) -> HttpResponseBase:
     """Press a power button."""
     if verb not in POWER:
         raise Http404
-    vm, _operation = REQUESTS[OperationKind(POWER[verb])](Actor.of(request), vm_id)
-    return answer(request, asked(vm, POWER[verb]))
+    vm, begun = REQUESTS[OperationKind(POWER[verb])](Actor.of(request), vm_id)
+    return answer(request, asked(vm, POWER[verb]), operation=begun.pk)
 
 
 @act
 def cancel(request: HttpRequest, operation_id: UUID) -> HttpResponseBase:
     """Stop what is under way."""
     operation = services.request_cancel(Actor.of(request), operation_id)
-    return answer(request, _("Cancelling, for %(name)s.") % {"name": operation.vm_name})
+    said = _("Cancelling, for %(name)s.") % {"name": operation.vm_name}
+    return answer(request, said, operation=operation.pk)
 
 
 @act
 def again(request: HttpRequest, vm_id: UUID) -> HttpResponseBase:
     """Try a failed create again."""
-    vm, _operation = services.request_create_again(Actor.of(request), vm_id)
-    return answer(request, _("Trying again to create %(name)s.") % {"name": vm.name})
+    vm, begun = services.request_create_again(Actor.of(request), vm_id)
+    return answer(request, _("Trying again to create %(name)s.") % {"name": vm.name}, operation=begun.pk)
 
 
 def _ask(request: HttpRequest, template: str, vm: VirtualMachine, status: int = 200, **context: Any) -> HttpResponse:
@@ -94,10 +95,10 @@ def delete(request: HttpRequest, vm_id: UUID) -> HttpResponseBase:
     if not form.is_valid():
         return _ask(request, "vms/ask_delete.html", vm, 422, form=form)
     try:
-        services.request_delete(Actor.of(request), vm_id)
+        begun = services.request_delete(Actor.of(request), vm_id)
     except Refusal as refusal:
         return refused(request, refusal)
-    return answer(request, asked(vm, OperationKind.DELETE))
+    return answer(request, asked(vm, OperationKind.DELETE), operation=begun.pk)
 
 
 @page
@@ -128,8 +129,8 @@ def resize(request: HttpRequest, vm_id: UUID) -> HttpResponseBase:
         return _ask(request, "vms/ask_resize.html", vm, **context)
     try:
         if form.is_valid():
-            vm, _operation = services.request_resize(Actor.of(request), vm_id, form.cleaned_data["flavor"])
-            return answer(request, asked(vm, OperationKind.RESIZE))
+            vm, begun = services.request_resize(Actor.of(request), vm_id, form.cleaned_data["flavor"])
+            return answer(request, asked(vm, OperationKind.RESIZE), operation=begun.pk)
     except BadInput as refusal:
         form.take(refusal)
     except Refusal as refusal:
