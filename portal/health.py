@@ -5,7 +5,7 @@ from typing import Any
 
 import redis
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 from django.db.models import Count, Min, Sum
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
@@ -19,7 +19,8 @@ from prometheus_client.registry import Collector
 from accounts.models import User
 from accounts.services import authenticate_token
 from vms.models import ConsoleSession, Node, Operation, VirtualMachine
-from vms.states import LIVE, OperationStatus, is_away
+from vms.overview import DUE_SINCE, WAITING
+from vms.states import LIVE, is_away
 
 from .errors import not_found
 
@@ -44,7 +45,7 @@ def redis_state() -> str:
 
 
 def nodes_state() -> str:
-    """Ready means that some node takes new machines."""
+    """Ready means that some node answers. A cordoned one does: its machines are served, and cordons are for staff."""
     now = timezone.now()
     nodes = list(Node.objects.all())
     here = [node for node in nodes if node.hypervisor_ok and not is_away(node.synced_at, now, settings.NODE_AWAY_AFTER)]
@@ -74,7 +75,7 @@ def healthz(request: HttpRequest, part: str = "") -> JsonResponse:
 def _state(ask: Callable[[], str]) -> str:
     try:
         return ask()
-    except (DatabaseError, redis.RedisError, OSError) as error:
+    except (Error, redis.RedisError, OSError) as error:
         return f"away ({type(error).__name__})"
 
 
@@ -89,9 +90,11 @@ class PortalCollector(Collector):
         for row in Operation.objects.order_by().values("kind", "status").annotate(n=Count("id")):
             operations.add_metric([row["kind"], row["status"]], row["n"])
         yield operations
-        waiting = Operation.objects.filter(status=OperationStatus.PENDING).aggregate(oldest=Min("created_at"))["oldest"]
-        age = (now - waiting).total_seconds() if waiting else 0.0
-        yield GaugeMetricFamily("slipway_queue_age_seconds", "Age of the oldest operation that nobody claimed.", age)
+        due = Operation.objects.filter(WAITING).aggregate(oldest=Min(DUE_SINCE))["oldest"]
+        age = max(0.0, (now - due).total_seconds()) if due else 0.0
+        yield GaugeMetricFamily(
+            "slipway_queue_age_seconds", "How long the oldest operation that is due has waited to be claimed.", age
+        )
         taken_over = Operation.objects.filter(attempt__gt=1).count()
         yield GaugeMetricFamily(
             "slipway_operations_taken_over", "Operations that needed more than one claim.", taken_over

@@ -7,7 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Avg, Count, F, OuterRef, Prefetch, Q, QuerySet, Subquery, Sum
+from django.db.models import Avg, Count, F, Min, Prefetch, Q, QuerySet, Sum
+from django.db.models.functions import Coalesce, Greatest, Now
 from django.utils import timezone
 
 from accounts.dimensions import ALLOCATED
@@ -25,6 +26,10 @@ POOL_NEARLY_FULL = 0.85
 SHOWN_FAILED = 10
 SEEN_FAILED = 100
 LATELY = timedelta(hours=24)
+# what a worker should take now; what failed and is tried again later, and what a newer version has to take, is parked
+WAITING = Q(status=OperationStatus.PENDING) & (Q(not_before=None) | Q(not_before__lte=Now()))
+PARKED = Q(status=OperationStatus.PENDING, not_before__gt=Now())
+DUE_SINCE = Greatest("created_at", Coalesce("not_before", "created_at"))
 OPERATION_FILTERS: dict[str, Q] = {
     "live": Q(status__in=LIVE),
     "failed": Q(status=OperationStatus.FAILED),
@@ -60,6 +65,16 @@ def _about(word: str) -> Q:
 
 
 @dataclass(frozen=True, slots=True)
+class Queue:
+    """What a node has to do: operations that are due since, that are under way, and that wait for another try."""
+
+    waiting: int = 0
+    running: int = 0
+    parked: int = 0
+    waiting_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NodeView:
     """A node with what is on it."""
 
@@ -75,6 +90,7 @@ class NodeView:
     vcpus_running: int
     memory_mib: int
     memory_mib_running: int
+    queue: Queue
     away: bool
 
     @property
@@ -84,17 +100,14 @@ class NodeView:
 
 
 def nodes(now: datetime | None = None) -> list[NodeView]:
-    """Return every node with its machines counted, and its pools: `promised_gib` is what disks may grow to.
-
-    `node.waiting_since` is from when the oldest operation is that nobody has begun, None when none waits.
-    """
+    """Return every node with its machines and operations counted, and its pools: `promised_gib` is what disks may
+    grow to. A constant number of queries."""
     now = now or timezone.now()
     pools = StoragePool.objects.annotate(
         promised_gib=Sum("volumes__size_gib", default=0), volume_count=Count("volumes")
     ).order_by("name")
-    waiting = Operation.objects.filter(node=OuterRef("pk"), status=OperationStatus.PENDING).order_by("created_at")
-    queued = Node.objects.annotate(waiting_since=Subquery(waiting.values("created_at")[:1]))
-    rows = list(queued.prefetch_related(Prefetch("pools", pools, "shown_pools")))
+    rows = list(Node.objects.prefetch_related(Prefetch("pools", pools, "shown_pools")))
+    queues = _queues()
     counted: dict[UUID, dict[str, Any]] = {
         row["node"]: dict(row)
         for row in VirtualMachine.objects.order_by()
@@ -112,10 +125,25 @@ def nodes(now: datetime | None = None) -> list[NodeView]:
             on_memory=Sum("memory_mib", filter=COUNTS_AS_RUNNING, default=0),
         )
     }
-    return [_node_view(node, counted.get(node.pk, {}), now) for node in rows]
+    return [_node_view(node, counted.get(node.pk, {}), queues.get(node.pk, Queue()), now) for node in rows]
 
 
-def _node_view(node: Node, row: Mapping[str, int], now: datetime) -> NodeView:
+def _queues() -> dict[UUID, Queue]:
+    rows = (
+        Operation.objects.filter(status__in=LIVE)
+        .order_by()
+        .values("node")
+        .annotate(
+            waiting=Count("id", filter=WAITING),
+            running=Count("id", filter=Q(status=OperationStatus.RUNNING)),
+            parked=Count("id", filter=PARKED),
+            since=Min(DUE_SINCE, filter=WAITING),
+        )
+    )
+    return {row["node"]: Queue(row["waiting"], row["running"], row["parked"], row["since"]) for row in rows}
+
+
+def _node_view(node: Node, row: Mapping[str, int], queue: Queue, now: datetime) -> NodeView:
     return NodeView(
         node=node,
         pools=node.shown_pools,  # type: ignore[attr-defined]
@@ -129,6 +157,7 @@ def _node_view(node: Node, row: Mapping[str, int], now: datetime) -> NodeView:
         vcpus_running=row.get("on_vcpus", 0),
         memory_mib=row.get("all_memory", 0),
         memory_mib_running=row.get("on_memory", 0),
+        queue=queue,
         away=is_away(node.synced_at, now, settings.NODE_AWAY_AFTER),
     )
 

@@ -293,10 +293,34 @@ def test_every_recorded_action_has_a_sentence():
     assert recorded - SENTENCES.keys() == set()
 
 
-def test_the_nodes_say_since_when_their_oldest_operation_waits(world):
+def test_the_nodes_say_how_long_their_queue_is_and_since_when_its_oldest_waits(world, django_assert_num_queries):
     page = world.browser("admin")
-    assert "<dt>Waiting</dt><dd>0</dd>" in page.get("/admin-desk/nodes/").content.decode()
-    operation = world.vm(drain=False).operations.get()
+    assert "Operations 0 waiting, 0 under way, 0 parked Waiting since –" in words(page.get("/admin-desk/nodes/"))
+    for name in ("web-1", "web-2", "web-3"):
+        world.vm(name, drain=False)
+    waiting, parked, running = Operation.objects.order_by("created_at")
+    earlier = timezone.now() - timedelta(hours=1)
+    Operation.objects.filter(pk=parked.pk).update(created_at=earlier, not_before=timezone.now() + timedelta(minutes=1))
+    Operation.objects.filter(pk=running.pk).update(created_at=earlier, status=OperationStatus.RUNNING)
     shown = page.get("/admin-desk/nodes/").content.decode()
-    assert "<dt>Waiting</dt><dd>0</dd>" not in shown
-    assert operation.created_at.isoformat(timespec="seconds")[:16] in shown.partition("<dt>Waiting</dt>")[2]
+    assert "1 waiting, 1 under way, 1 parked" in shown
+    assert waiting.created_at.isoformat(timespec="seconds")[:16] in shown.partition("<dt>Waiting since</dt>")[2]
+    with django_assert_num_queries(4):
+        [view] = overview.nodes()
+    Node.objects.create(name="node-2", gateway_url="http://127.0.0.1:9")
+    with django_assert_num_queries(4):
+        assert {view.node.name: view.queue.waiting for view in overview.nodes()} == {"node-1": 1, "node-2": 0}
+    assert (view.queue.waiting, view.queue.running, view.queue.parked) == (1, 1, 1)
+
+
+def test_the_lease_of_what_is_under_way_stands_in_the_list_of_operations(world, admin):
+    vm = world.vm()
+    _vm, operation = services.request_stop(world.actor("alice"), vm.pk)
+    expires = timezone.now() + timedelta(seconds=15)
+    Operation.objects.filter(pk=operation.pk).update(
+        status=OperationStatus.RUNNING, lease_owner="node-1:4711:ab", lease_expires_at=expires, fence=7, takeovers=2
+    )
+    page = admin.get(desk("operations") + "?filter=live")
+    assert "Worker node-1:4711:ab Lease until" in words(page)
+    assert "Workers lost 2 Fence 7" in words(page)
+    assert expires.isoformat(timespec="milliseconds")[:19] in page.content.decode()
