@@ -8,6 +8,9 @@ import logging.config
 import structlog
 from django.conf import settings
 
+from hypervisor.errors import HypervisorError
+from vms import services
+
 
 def lines(*, write):
     """Return what `write` logs through the handlers that the settings make."""
@@ -44,3 +47,35 @@ def test_secrets_are_cut_by_name_and_by_shape_A23():
     written = json.dumps(lines(write=write))
     assert "s3cret-value" not in written
     assert "AbCdEfGhIjKlMnOp" not in written
+
+
+def test_request_and_operation_find_one_another_in_the_lines_of_web_and_worker(world, django_capture_on_commit_callbacks):
+    answers = []
+
+    def write():
+        api = world.api("alice")
+        with django_capture_on_commit_callbacks(execute=True):
+            answers.append(api.call("POST", "vms", {"name": "web-1", "image": "micro", "flavor": "nano"}))
+        structlog.contextvars.clear_contextvars()  # the worker is another process
+        world.hypervisor.fail_next("define", HypervisorError("busy"))
+        world.drain()
+
+    written = [line for line in lines(write=write) if line["event"].startswith(("operation_", "step_"))]
+    [answer] = answers
+    ids = {"request_id": answer["X-Request-Id"], "operation_id": answer.json()["operation"]["id"]}
+    assert [line["event"] for line in written] == ["operation_asked", "step_failed", "operation_ended"]
+    for line in written:
+        assert {name: line[name] for name in ids} == ids, line["event"]
+    assert written[0]["actor"] == "alice"
+
+
+def test_the_systems_own_operations_have_no_request(world, django_capture_on_commit_callbacks):
+    vm = world.vm()
+
+    def write():
+        structlog.contextvars.clear_contextvars()
+        with django_capture_on_commit_callbacks(execute=True):
+            services.request_delete(world.actor("alice"), vm.pk)
+
+    [asked] = [line for line in lines(write=write) if line["event"] == "operation_asked"]
+    assert (asked["request_id"], asked["kind"]) == ("", "delete")

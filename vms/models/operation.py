@@ -30,6 +30,7 @@ class Operation(models.Model):
     node = models.ForeignKey(Node, models.PROTECT, related_name="operations")
     actor = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
     data = models.JSONField(default=dict, blank=True)
+    request_id = models.CharField(max_length=32, blank=True, db_default="", help_text="of the request that asked")
 
     status = models.CharField(max_length=16, choices=OperationStatus, default=OperationStatus.PENDING)
     step = models.CharField(max_length=32, blank=True)

@@ -64,6 +64,12 @@ def _attempt(lease: Lease, hypervisor: Hypervisor) -> None:
         _end_without_machine(lease, operation)
         return
     context = Context(operation, vm, hypervisor, lease)
+    with structlog.contextvars.bound_contextvars(request_id=operation.request_id):
+        _carry(context)
+
+
+def _carry(context: Context) -> None:
+    operation = context.operation
     try:
         _check_actor(operation)
         _walk(context)

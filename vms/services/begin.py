@@ -1,8 +1,10 @@
 """How every operation begins: under the machine's lock, if its state allows, in the place of what it pre-empts."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
+import structlog
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
@@ -27,6 +29,7 @@ from ..states import (
 )
 from ..steps import DEADLINE_SECONDS
 
+log = structlog.get_logger(__name__)
 _REFUSED = {
     OperationKind.START: _("This machine is on already."),
     OperationKind.STOP: _("Only a running machine can be asked to shut down."),
@@ -91,13 +94,27 @@ def journal(actor: Actor, vm: VirtualMachine, kind: str, data: dict[str, Any]) -
                 node=vm.node,
                 actor=actor.user,
                 data=data,
+                request_id=actor.request_id,
                 deadline_at=Now() + timedelta(seconds=DEADLINE_SECONDS[kind]),
             )
     except IntegrityError:
         raise OperationInProgress(_("Another operation on this machine has just begun.")) from None
     operation.refresh_from_db(fields=["created_at", "deadline_at"])
     dispatch.ring(operation)
+    transaction.on_commit(partial(_log_asked, operation, actor))
     return operation
+
+
+def _log_asked(operation: Operation, actor: Actor) -> None:
+    """Tie the request to the operation: the worker's lines bear both ids too."""
+    log.info(
+        "operation_asked",
+        operation_id=str(operation.pk),
+        request_id=operation.request_id,
+        kind=operation.kind,
+        vm=str(operation.vm_id),
+        actor=actor.name,
+    )
 
 
 def in_progress(live: Operation) -> OperationInProgress:
