@@ -256,7 +256,7 @@ def _pool_facts(pool: FakePool) -> PoolFacts:
 
 
 def _volume_facts(pool: str, volume: FakeVolume) -> VolumeFacts:
-    return VolumeFacts(pool, volume.name, volume.path, volume.capacity_bytes, OVERLAY_BYTES)
+    return VolumeFacts(pool, volume.name, volume.path, volume.capacity_bytes, OVERLAY_BYTES, volume.whole)
 
 
 def _facts(domain: FakeDomain) -> DomainFacts:

@@ -47,6 +47,7 @@ class FakeVolume:
     capacity_bytes: int
     base_path: PurePosixPath | None = None
     seed: SeedSpec | None = None
+    whole: bool = True
 
 
 @dataclass
@@ -162,6 +163,12 @@ class FakeControls:
         """Delete a file from a pool behind our back."""
         with self._open() as host:
             host.pools[pool].volumes.pop(name, None)
+
+    def cut_volume(self, pool: str, name: str, *, to_nothing: bool = False) -> None:
+        """Truncate a file of a pool behind our back: within its tables, or to no byte at all."""
+        with self._open() as host:
+            volume = host.pools[pool].volumes[name]
+            volume.whole, volume.capacity_bytes = to_nothing, 0 if to_nothing else volume.capacity_bytes
 
     def seed_of(self, pool: str, name: str) -> SeedSpec | None:
         """Return what a seed was made from."""

@@ -139,13 +139,21 @@ class VolumeSpec:
 
 @dataclass(frozen=True, slots=True)
 class VolumeFacts:
-    """`format` is what the pool's own record says, never the result of probing a guest-writable file."""
+    """`format` is what the pool's own record says, never the result of probing a guest-writable file.
+
+    `whole` False: the file is shorter than its own header says, so somebody cut it off.
+    """
 
     pool: str
     name: str
     path: PurePosixPath
     capacity_bytes: int
     allocation_bytes: int
+    whole: bool = True
+
+    def holds(self, size_bytes: int) -> bool:
+        """Is it a disk of at least this size, all of it there? A file that was emptied has no size any more."""
+        return self.whole and self.capacity_bytes >= size_bytes
 
 
 @dataclass(frozen=True, slots=True)

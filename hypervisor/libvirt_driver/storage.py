@@ -17,6 +17,7 @@ from typing import Any
 import libvirt
 
 from hypervisor.errors import AlreadyExists, BadSpec, HypervisorError, NoSpace, NotFound, NotSupported
+from hypervisor.qcow2_header import is_whole
 from hypervisor.seed import DIGEST_LENGTH, DIGEST_OFFSET, build_seed, seed_digest
 from hypervisor.specs import PoolFacts, PoolSpec, SeedSpec, VolumeFacts, VolumeSpec
 from hypervisor.volume_xml import build_pool, build_volume, check_name, parse_pool, parse_volume
@@ -207,7 +208,8 @@ def _path_of(pool: Any) -> PurePosixPath:
 
 def _facts(pool: str, volume: Any) -> VolumeFacts:
     _, capacity, allocation = volume.info()
-    return VolumeFacts(pool, volume.name(), PurePosixPath(volume.path()), capacity, allocation)
+    path = PurePosixPath(volume.path())
+    return VolumeFacts(pool, volume.name(), path, capacity, allocation, whole=is_whole(path))
 
 
 def _digest_in(path: Path) -> str:

@@ -24,6 +24,7 @@ from .reaper import Reaper
 from .register import ensure_pool, register
 
 log = structlog.get_logger(__name__)
+GIB = 2**30
 RESYNC_SECONDS = 30.0
 RING_SECONDS = 5.0
 RING_OLDER_THAN = timedelta(seconds=2)
@@ -145,15 +146,20 @@ class NodeAgent:
         Node.objects.filter(pk=node.pk).exclude(breaches=len(lasting)).update(breaches=len(lasting))
 
     def disks(self) -> dict[UUID, bool]:
-        """Return of each machine whether its disks are in their pools; those in the making or going are left out."""
+        """Return of each machine whether its disks are in their pools, as large as they were made.
+
+        Those in the making or going are left out.
+        """
         assert self.node is not None
         found: dict[UUID, bool] = {}
         for pool in self.node.pools.all():
-            present = {volume.name for volume in self.hypervisor.volumes(pool.name)}
+            present = {volume.name: volume for volume in self.hypervisor.volumes(pool.name)}
             volumes = Volume.objects.filter(pool=pool).exclude(vm__operations__status__in=LIVE)
             seen = volumes.exclude(vm__observed_state="absent", vm__observed_reason="")
-            for volume in seen.only("id", "vm_id"):
-                found[volume.vm_id] = found.get(volume.vm_id, True) and volume.file_name in present
+            for volume in seen.only("id", "vm_id", "size_gib"):
+                facts = present.get(volume.file_name)
+                whole = facts is not None and facts.holds(volume.size_gib * GIB)
+                found[volume.vm_id] = found.get(volume.vm_id, True) and whole
         return found
 
     def observe_domain(self, domain_uuid: UUID) -> None:

@@ -190,6 +190,19 @@ def test_a_deleted_file_is_a_volume_that_is_gone_F18(qemu: Rig) -> None:
     qemu.hypervisor.remove_volume(qemu.pool, spec.name)
 
 
+@pytest.mark.parametrize("length", [0, 100, 100_000])
+def test_a_truncated_file_holds_no_disk_any_more_F18(qemu: Rig, length: int) -> None:
+    spec = qemu.volume_spec(uuid4())
+    made = qemu.hypervisor.ensure_volume(spec)
+    assert made.holds(spec.size_bytes)
+    assert all(facts.whole for facts in qemu.hypervisor.volumes(qemu.pool))
+    os.truncate(made.path, length)
+    [listed] = [facts for facts in qemu.hypervisor.volumes(qemu.pool) if facts.name == spec.name]
+    assert not listed.holds(spec.size_bytes)
+    qemu.hypervisor.remove_volume(qemu.pool, spec.name)
+    assert qemu.hypervisor.volume(qemu.pool, spec.name) is None
+
+
 def test_a_missing_image_is_said_to_be_missing(qemu: Rig) -> None:
     spec, volume = qemu.make(), qemu.volume_spec(uuid4())
     base = Path(qemu.base())

@@ -129,6 +129,23 @@ def test_a_lost_disk_is_said_and_comes_back_when_it_does_F18(world, agent):
     assert seen(vm) == ("running", "running", "")
 
 
+@pytest.mark.parametrize("to_nothing", [False, True])
+def test_a_disk_that_was_cut_off_is_as_good_as_lost_and_nothing_new_takes_its_place_F18(world, agent, to_nothing):
+    vm = world.vm()
+    world.hypervisor.happen(vm.domain_uuid, DomainState.STOPPED, "shutdown")
+    world.hypervisor.cut_volume(world.pool.name, vm.volumes.get().file_name, to_nothing=to_nothing)
+    agent.resync()
+    assert seen(vm) == ("stopped", "stopped", "storage_missing")
+    _vm, start = services.request_start(world.actor("alice"), vm.pk)
+    world.drain()
+    start.refresh_from_db()
+    assert (start.status, start.error_code) == ("failed", "storage_missing")
+    delete = services.request_delete(world.actor("alice"), vm.pk)
+    world.drain()
+    delete.refresh_from_db()
+    assert delete.status == "succeeded"
+
+
 def test_an_absent_libvirt_makes_no_machine_stopped_F10(world, agent):
     vm = world.vm()
     world.hypervisor.set_away(True)

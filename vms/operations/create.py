@@ -54,8 +54,11 @@ def ensure_domain(ctx: Context) -> None:
     """The domain is defined as the rows say. A disk that has gone is never replaced by an empty one."""
     volumes = volumes_of(ctx.vm)
     for volume in volumes:
-        if ctx.hypervisor.volume(volume.pool.name, volume.file_name) is None:
+        facts = ctx.hypervisor.volume(volume.pool.name, volume.file_name)
+        if facts is None:
             raise StepFailed("storage_missing", _("The disk of this machine is missing from its storage pool."))
+        if not facts.holds(volume.size_gib * blueprint.GIB):
+            raise StepFailed("storage_missing", _("The disk of this machine has been cut off in its storage pool."))
     found = ctx.domain()
     if found is None or found.state in (DomainState.STOPPED, DomainState.CRASHED):
         ctx.guard()

@@ -20,7 +20,10 @@ REASONS: dict[str, tuple[str | Promise, str | Promise]] = {
     ),
     "storage_missing": (
         _("A disk of this machine is missing"),
-        _("The file is not in its storage pool. It does not start until staff have put it back. It can be deleted."),
+        _(
+            "The file is not in its storage pool, or only a part of it. It does not start until staff have put it "
+            "back. It can be deleted."
+        ),
     ),
     "domain_missing": (
         _("The node no longer knows this machine"),
