@@ -6,9 +6,15 @@ become_root() {
   (( EUID != 0 )) || return 0
   command -v sudo >/dev/null || die "this needs root, and there is no sudo." "become root (su -), then run $0 $* again."
   local keep
-  keep=$(compgen -e | grep -E '^(SLIPWAY_|PIP_|UV_|DATABASE_URL$|REDIS_URL$|NO_COLOR$|CI$|[a-z]+_proxy$|[A-Z]+_PROXY$)' |
-    paste -sd, || true)
+  keep=$(kept_for_root)
   exec sudo ${keep:+--preserve-env="$keep"} -- "$ROOT/dev" "$@"
+}
+
+# The names of the variables that sudo has to let through, with commas between.
+kept_for_root() {
+  compgen -e |
+    grep -E '^(SLIPWAY_|SIMULATION_|PIP_|UV_|DATABASE_URL$|REDIS_URL$|NO_COLOR$|CI$|[a-z]+_proxy$|[A-Z]+_PROXY$)' |
+    paste -sd, || true
 }
 
 # Take over the NAME=value lines of a file; what is set already wins.

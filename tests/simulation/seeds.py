@@ -23,21 +23,27 @@ class Course:
     asked: int  # things that people ask for
     misfortunes: int  # at the most; two at the least
     span_seconds: float
-    tests: str  # the words for `./dev test` that run a single seed
+    test: str  # the test whose parameter is the seed, as pytest names it
 
 
-MACHINES = Course(Model, 30, 24, 60.0, "tests/simulation/test_seeds.py -k seed")
-SANDBOXES = Course(SandboxModel, 25, 16, 90.0, "tests/simulation/test_sandbox_seeds.py")
+MACHINES = Course(Model, 30, 24, 60.0, "tests/simulation/test_seeds.py::test_seed")
+SANDBOXES = Course(SandboxModel, 25, 16, 90.0, "tests/simulation/test_sandbox_seeds.py::test_sandboxes_of_a_seed")
 
 
-def seeds(number: int) -> range:
+def seeds(number: int, first: int = 1) -> range:
     """Return as many seeds, or those that the environment asks for."""
-    first = int(os.environ.get("SIMULATION_FIRST", "1"))
+    first = int(os.environ.get("SIMULATION_FIRST", first))
     return range(first, first + int(os.environ.get("SIMULATION_SEEDS", number)))
 
 
 def night_seeds(number: int) -> range:
-    return range(FIRST_OF_THE_NIGHT, FIRST_OF_THE_NIGHT + number)
+    """Return as many others, or, where the environment asks for some, those."""
+    return seeds(number, FIRST_OF_THE_NIGHT)
+
+
+def again(course: Course, seed: int) -> str:
+    """Return the command that runs this seed alone, of the day or of the night."""
+    return f"SIMULATION_FIRST={seed} SIMULATION_SEEDS=1 ./dev test {course.test}"
 
 
 def simulate(
@@ -74,6 +80,5 @@ def check(
     model, breaches = simulate(course, seed, beginning, scheduler_for, patch)
     if breaches:
         story = "\n".join(model.scheduler.trace[-TOLD:])
-        again = f"SIMULATION_FIRST={seed} SIMULATION_SEEDS=1 ./dev test {course.tests}"
-        pytest.fail("\n".join([*breaches, "", story, "", f"run it again: {again}"]), pytrace=False)
+        pytest.fail("\n".join([*breaches, "", story, "", f"run it again: {again(course, seed)}"]), pytrace=False)
     return model
