@@ -114,6 +114,7 @@ class FakeHypervisor(FakeClones):
                 if any(domain.active and _has_card_on(domain, spec.name) for domain in host.domains.values()):
                     raise errors.AlreadyExists(f"the network {spec.name} is in use and differs")
                 found.spec = spec
+            found.admit()
 
     def remove_network(self, name: str, filter_name: str) -> None:
         with self._call("remove_network") as host:
@@ -127,14 +128,22 @@ class FakeHypervisor(FakeClones):
             if any(other == address and owner != mac for owner, other in given.items()):
                 raise errors.AlreadyExists(f"the address {address} belongs to another card")
             given[mac] = address
+            host.network(network).admit()
 
     def remove_address(self, network: str, mac: str) -> None:
         with self._call("remove_address") as host:
-            host.network(network).addresses.pop(mac.lower(), None)
+            for known in (host.network(network).addresses, host.network(network).guests):
+                known.pop(mac.lower(), None)
 
     def addresses(self, network: str) -> dict[str, str]:
         with self._call("addresses") as host:
             return dict(host.network(network).addresses)
+
+    def admitted(self, network: str) -> dict[str, str]:
+        with self._call("admitted") as host:
+            cards = [nic for domain in host.domains.values() if domain.active for nic in domain.spec.nics]
+            filtered = {nic.mac: nic.address for nic in cards if nic.network == network and nic.filter_name}
+            return filtered | host.network(network).guests
 
     # --- domains ----------------------------------------------------------------------------------------------
     def domains(self, installation_id: str) -> list[DomainFacts]:

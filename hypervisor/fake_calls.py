@@ -17,6 +17,7 @@ _READS = frozenset({"host", "pool", "volumes", "volume", "addresses", "domains",
     "open_graphics",
     "fingerprint",
     "frozen",
+    "admitted",
 }
 
 

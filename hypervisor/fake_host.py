@@ -60,6 +60,12 @@ class FakePool:
 class FakeNetwork:
     spec: NetworkSpec
     addresses: dict[str, str] = field(default_factory=dict)
+    guests: dict[str, str] = field(default_factory=dict)  # what its guard lets through
+
+    def admit(self) -> None:
+        """A guard knows every card that was given an address; where there is a filter, domains bring it."""
+        if not self.spec.filter_name:
+            self.guests |= self.addresses
 
 
 @dataclass

@@ -144,3 +144,9 @@ def _prefix_length(root: Element) -> int:
 
 def _dnsmasq(tag: str, attributes: dict[str, object], *children: Element) -> Element:
     return element(tag, attributes, *children, namespace=DNSMASQ_NAMESPACE, prefix="dnsmasq")
+
+
+def parse_binding(text: str) -> tuple[str, str]:
+    """(MAC, address) of a card that a filter is bound to. Source: https://libvirt.org/formatnwfilter.html."""
+    root = from_text(text)
+    return attribute(root, "mac", "address"), attribute(root, "filterref/parameter[@name='IP']", "value")

@@ -10,6 +10,7 @@ say which bridge a frame came in by (`meta ibrname`).
 
 import hashlib
 import ipaddress
+import json
 import re
 from collections.abc import Mapping
 
@@ -82,6 +83,13 @@ def build_removal(network: str) -> str:
     """The commands after which there is no such table, whether or not there was one."""
     table = table_name(network)
     return f"table bridge {table} {{}}\ndelete table bridge {table}\n"
+
+
+def parse_guests(listed: str) -> dict[str, str]:
+    """{MAC: address} from what `nft -j list set` says; an address that no card has yet is none."""
+    found = [item["set"] for item in json.loads(listed)["nftables"] if "set" in item]
+    cards = [element["concat"] for guests in found for element in guests.get("elem", [])]
+    return {mac: address for _tap, mac, address in cards if address != _NOBODY_YET}
 
 
 def _element(verb: str, network: str, mac: str, address: str) -> str:

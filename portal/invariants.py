@@ -10,13 +10,14 @@ from datetime import timedelta
 from pathlib import Path, PurePosixPath
 
 from django.conf import settings
-from django.db.models import Count, F, Q, Sum
+from django.db.models import Count, Exists, OuterRef, Q
 from django.db.models.functions import Now
 
 from accounts.models import AuditEntry
 from hypervisor.api import Hypervisor
 from hypervisor.errors import NotFound
 from hypervisor.specs import DomainFacts
+from portal import quota_audit
 from sandboxes.models import TemplateBuild
 from sandboxes.states import BuildStatus
 from vms.models import Node, Operation, VirtualMachine, Volume
@@ -98,6 +99,14 @@ def _stray_addresses(view: View, node: Node) -> Iterator[str]:
         for mac, address in given.items():
             if cards.get(mac) != address:
                 yield f"address {address} of {mac} on {network.name} belongs to no machine"
+        try:
+            admitted = view.hypervisor.admitted(network.name)
+        except NotFound:
+            yield f"network {network.name} has no guard"
+            continue
+        for mac, address in admitted.items():
+            if cards.get(mac) != address:
+                yield f"{mac} may send as {address} on {network.name} and belongs to no machine"
 
 
 def _stray_builds(view: View, node: Node) -> Iterator[str]:
@@ -114,10 +123,8 @@ def _stray_builds(view: View, node: Node) -> Iterator[str]:
 
 
 def usage_adds_up(view: View) -> Iterator[str]:
-    """What quotas count is what is there: a machine's disk is the sum of its volumes, and nobody is uncounted."""
-    rows = VirtualMachine.objects.annotate(total=Sum("volumes__size_gib"), cards=Count("nics", distinct=True))
-    for vm in rows.exclude(total=F("disk_gib")).exclude(pk__in=list(view.busy)):
-        yield f"machine {vm.pk} is counted with {vm.disk_gib} GiB and has volumes of {vm.total or 0} GiB"
+    """What quotas count is what is there, what leases reserve is booked, and limits stop growth."""
+    return quota_audit.breaches()
 
 
 def operations_end(view: View) -> Iterator[str]:
@@ -151,8 +158,11 @@ def _changed_meanwhile(view: View, vm: VirtualMachine) -> bool:
 
 def acknowledged_is_kept(view: View) -> Iterator[str]:
     """Every operation that was acknowledged, so audited in the same transaction, is in the journal."""
-    entries = AuditEntry.objects.filter(action__startswith="vm.", data__has_key="operation")
-    promised = dict(entries.values_list("data__operation", "action"))
+    promised = dict(AuditEntry.objects.filter(data__has_key="operation").values_list("data__operation", "action"))
+    for operations, action in AuditEntry.objects.filter(data__has_key="operations").values_list(
+        "data__operations", "action"
+    ):
+        promised |= dict.fromkeys(operations, action)  # one on each node
     kept = {str(pk) for pk in Operation.objects.values_list("pk", flat=True)}
     for operation, action in promised.items():
         if str(operation) not in kept:
@@ -169,6 +179,13 @@ def deleted_is_gone(view: View) -> Iterator[str]:
     for facts in view.domains.values():
         if facts.owner and facts.owner.vm_id in gone and facts.uuid not in known:
             yield f"machine {facts.owner.vm_id} was deleted and domain {facts.name} is still there"
+    there = VirtualMachine.objects.filter(pk=OuterRef("vm"))
+    of_it = Operation.objects.filter(vm=OuterRef("vm"))
+    deleted = of_it.filter(kind=OperationKind.DELETE, status=OperationStatus.SUCCEEDED)
+    unfinished = of_it.filter(status__in=LIVE)  # a delete that has yet to say so
+    lost = Operation.objects.filter(~Exists(there), ~Exists(deleted), ~Exists(unfinished)).order_by("vm", "created_at")
+    for vm_id, name in dict(lost.values_list("vm", "vm_name")).items():
+        yield f"machine {vm_id} ({name}) has no row, and no delete of it has succeeded"
 
 
 def one_at_a_time(view: View) -> Iterator[str]:
@@ -189,11 +206,11 @@ def one_at_a_time(view: View) -> Iterator[str]:
 Check = Callable[[View], Iterator[str]]
 INVARIANTS: dict[str, tuple[str, Check]] = {
     "I1": ("no orphans: everything of ours has a row, and every row its things", no_orphans),
-    "I2": ("usage is the sum of what is there", usage_adds_up),
+    "I2": ("usage is the sum of what is there, leases are booked, limits stop growth", usage_adds_up),
     "I3": ("operations end, and none runs without a lease", operations_end),
     "I4": ("what was observed is what libvirt says", observed_is_true),
     "I5": ("no acknowledged operation is lost", acknowledged_is_kept),
-    "I6": ("what was deleted is gone", deleted_is_gone),
+    "I6": ("what was deleted is gone, and nothing went without a delete", deleted_is_gone),
     "I7": ("one operation and one domain per machine", one_at_a_time),
 }
 

@@ -12,8 +12,8 @@ from hypervisor import nft_guard
 from hypervisor.dhcp_hosts import DhcpHosts
 from hypervisor.dhcp_release import release_lease
 from hypervisor.errors import AlreadyExists, BadSpec, HypervisorError, NotFound
-from hypervisor.network_xml import build_filter, build_network, build_reload, dnsmasq_options, parse_network
-from hypervisor.nft_guard import build_admission, build_dismissal, build_guard
+from hypervisor.network_xml import build_filter, build_network, build_reload, dnsmasq_options, parse_binding, parse_network
+from hypervisor.nft_guard import build_admission, build_dismissal, build_guard, parse_guests, table_name
 from hypervisor.nft_rules import build_removal, build_table
 from hypervisor.specs import FirewallSpec, NetworkKind, NetworkSpec
 
@@ -139,6 +139,24 @@ class NetworkVerbs(Linked):
         return DhcpHosts(Path(spec.hosts_dir)).entries()
 
     @verb
+    def admitted(self, network: str) -> dict[str, str]:
+        """Which cards the network's filter lets send, and from which address: its bindings, or its guard's set.
+
+        NotFound when there is no network, or no guard. A mock host filters nothing.
+        """
+        _, spec = self._ours(network)
+        if self._is_mock:
+            return {}
+        if not spec.filter_name:
+            return _guests(spec.name)
+        cards: dict[str, str] = {}
+        for binding in self._conn.listAllNWFilterBindings(0):
+            with contextlib.suppress(libvirt.libvirtError):  # its domain has just gone, and it with it
+                if binding.filterName() == spec.filter_name:
+                    cards.update([parse_binding(binding.XMLDesc(0))])
+        return cards
+
+    @verb
     def ensure_firewall(self, spec: FirewallSpec) -> None:
         """The table is as the spec says; replaced in one step, so there is no moment without it."""
         _nft(build_table(spec), self._is_mock)
@@ -183,6 +201,18 @@ def _reload(network: Any, spec: NetworkSpec) -> None:
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:
                 raise
+
+
+def _guests(network: str) -> dict[str, str]:
+    """What the guard of a network lets send; NotFound when there is no such table."""
+    command = ["nft", "-j", "list", "set", "bridge", table_name(network), "guests"]
+    try:
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=_NFT_SECONDS)
+    except subprocess.CalledProcessError as error:
+        raise NotFound(f"guard of {network}: {error.stderr.strip()[:200]}") from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise HypervisorError(f"nft: {error}") from error
+    return parse_guests(done.stdout)
 
 
 def _nft(commands: str, is_mock: bool) -> None:

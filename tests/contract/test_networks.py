@@ -1,12 +1,13 @@
 """Networks and addresses."""
 
 from dataclasses import replace
+from uuid import uuid4
 
 import pytest
 
 from hypervisor.errors import AlreadyExists, BadSpec, NotFound
-from hypervisor.specs import DomainState
-from tests.contract.rigs import Rig
+from hypervisor.specs import DomainState, NetworkKind
+from tests.contract.rigs import MOCKS, Rig
 
 MAC, OTHER_MAC = "52:54:00:98:00:01", "52:54:00:98:00:02"
 
@@ -37,6 +38,38 @@ def test_an_address_belongs_to_one_card_until_it_is_given_back(rig: Rig) -> None
     for mac in (MAC, OTHER_MAC, MAC):
         rig.hypervisor.remove_address(network, mac)
     assert rig.hypervisor.addresses(network) == {}
+
+
+def test_a_guard_lets_a_card_send_from_its_address_until_that_is_given_back(rig: Rig) -> None:
+    network = replace(
+        rig.network_spec, name=f"slipway-{rig.installation_id}-g", uuid=uuid4(), bridge=f"sg-{rig.installation_id}",
+        gateway="", prefix_length=0, dhcp_first="", dhcp_last="", filter_name="",
+        hosts_dir=rig.network_spec.hosts_dir / "guarded", kind=NetworkKind.ISOLATED,
+    )  # fmt: skip
+    with pytest.raises(NotFound):
+        rig.hypervisor.admitted(network.name)
+    rig.hypervisor.ensure_network(network)
+    try:
+        assert rig.hypervisor.admitted(network.name) == {}
+        if rig.name in MOCKS:  # it judges the guard's rules and has none
+            return
+        rig.hypervisor.ensure_address(network.name, MAC, "10.98.0.5")
+        assert rig.hypervisor.admitted(network.name) == {MAC: "10.98.0.5"}
+        rig.hypervisor.remove_address(network.name, MAC)
+        assert rig.hypervisor.admitted(network.name) == {}
+    finally:
+        rig.hypervisor.remove_network(network.name, "")
+
+
+def test_a_filter_lets_a_card_send_from_its_address_while_its_domain_is_on(rig: Rig) -> None:
+    network = rig.network_spec.name
+    spec = rig.make(card=True)
+    assert rig.hypervisor.admitted(network) == {}
+    rig.hypervisor.start(spec.uuid)
+    filtered = {} if rig.name in MOCKS else {nic.mac: nic.address for nic in spec.nics}
+    assert rig.hypervisor.admitted(network) == filtered
+    rig.hypervisor.force_off(spec.uuid)
+    assert rig.hypervisor.admitted(network) == {}
 
 
 @pytest.mark.parametrize("bad", [("52:54:00:98:00:01", "10.0.0.999"), ("not a mac", "10.99.0.2"), ("../x", "10.0.0.2")])

@@ -79,14 +79,13 @@ def make_lab(world: World) -> Lab:
     for number, (kind, subnet) in enumerate(SUBNETS.items()):
         name = f"slipway-{settings.INSTALLATION_ID}-{kind}"
         Network.objects.create(
-            node=world.node, name=name, kind=kind, bridge=f"sw-test{number}", subnet=subnet,
-            filter_name=f"{name}-guest",
+            node=world.node, name=name, kind=kind, bridge=f"sw-test{number}", subnet=subnet, filter_name="",
         )  # fmt: skip
         world.hypervisor.ensure_network(
             NetworkSpec(
                 name=name, uuid=uuid4(), bridge=f"sw-test{number}", gateway=subnet.replace("0.0/20", "0.1"),
                 prefix_length=20, dhcp_first=subnet.replace("0.0/20", "0.2"),
-                dhcp_last=subnet.replace("0.0/20", "15.254"), filter_name=f"{name}-guest", filter_uuid=uuid4(),
+                dhcp_last=subnet.replace("0.0/20", "15.254"), filter_name="", filter_uuid=uuid4(),
                 hosts_dir=PurePosixPath(settings.DATA_DIR) / "dhcp", kind=SpecKind(kind),
             )
         )  # fmt: skip
