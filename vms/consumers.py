@@ -215,9 +215,9 @@ def _changed_since(versions: Mapping[str, object]) -> set[str]:
 
 def _outcome(operation: Operation) -> str:
     if operation.status == OperationStatus.SUCCEEDED:
-        return str(CAME_TRUE[operation.kind]) % {"name": operation.vm_name}
+        return str(CAME_TRUE.get(operation.kind, "")) % {"name": operation.vm_name}
     if operation.status == OperationStatus.FAILED:
-        return f"{FAILED[operation.kind]}, {operation.vm_name}: {operation.error_detail}"
+        return f"{FAILED.get(operation.kind, operation.kind)}, {operation.vm_name}: {operation.error_detail}"
     return ""
 
 

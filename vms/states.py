@@ -235,8 +235,15 @@ def attention_rank(facts: Facts, now: datetime, away_after: timedelta) -> int:
     return min(rank, ATTENTION_IN_PROGRESS) if facts.live_kind else rank
 
 
+def preempts(kind: str, live_kind: str) -> bool:
+    """Does it end this one and take its place? A delete does so also to a kind that only a newer version knows."""
+    if kind == OperationKind.DELETE:
+        return live_kind != OperationKind.DELETE
+    return live_kind in PREEMPTS.get(kind, frozenset())
+
+
 def may_begin(kind: str, observed_state: str, live_kind: str) -> bool:
     """Is this verb legal now? True also where it pre-empts what is under way."""
-    if live_kind and live_kind not in PREEMPTS.get(kind, frozenset()):
+    if live_kind and not preempts(kind, live_kind):
         return False
     return observed_state in LEGAL_FROM.get(kind, frozenset())

@@ -14,7 +14,7 @@ from accounts.retrying import retried
 from . import broadcast, dispatch
 from .models import ConsoleSession, ConsoleTicket, IdempotencyRecord, Node, Operation, VirtualMachine, lock_vm
 from .settling import rank, settle
-from .states import ATTENTION, LIVE, OperationStatus, Status, is_away
+from .states import ATTENTION, LIVE, OperationKind, OperationStatus, Status, is_away
 
 RING_AT_MOST = 500  # a sweep rings for the oldest; the next one for the rest
 IDEMPOTENCY_KEPT = timedelta(hours=24)
@@ -58,14 +58,15 @@ def end_overdue() -> int:
 @transaction.atomic
 def _end_overdue(operation: Operation) -> int:
     vm = lock_vm(operation.machine_id)
-    sentence = _("%(node)s did not carry this out in time. Try again when it is back.") % {"node": operation.node.name}
+    done = vm is None and operation.kind == OperationKind.DELETE  # its worker died right before it could say so
+    code, sentence = ("", "") if done else _why_overdue(operation)
     changed = (
         Operation.objects.filter(pk=operation.pk, status__in=LIVE, fence=operation.fence)
         .filter(Q(lease_expires_at=None) | Q(lease_expires_at__lte=Now()))
         .update(
-            status=OperationStatus.FAILED,
+            status=OperationStatus.SUCCEEDED if done else OperationStatus.FAILED,
             finished_at=Now(),
-            error_code="node_away",
+            error_code=code,
             error_detail=sentence,
             fence=F("fence") + 1,
             lease_owner="",
@@ -73,10 +74,18 @@ def _end_overdue(operation: Operation) -> int:
         )
     )
     if changed and vm is not None:
-        settle(vm, operation, OperationStatus.FAILED, "node_away")
+        settle(vm, operation, OperationStatus.FAILED, code)
     if changed:
         broadcast.operation_changed(operation)
     return changed
+
+
+def _why_overdue(operation: Operation) -> tuple[str, str]:
+    """Return code and sentence: its node was away, or no worker there knew how to do it."""
+    node = {"node": operation.node.name}
+    if operation.is_parked:
+        return "worker_too_old", _("No worker on %(node)s is new enough for this. An admin has to update it.") % node
+    return "node_away", _("%(node)s did not carry this out in time. Try again when it is back.") % node
 
 
 def rank_by_nodes() -> None:

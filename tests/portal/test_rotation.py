@@ -82,21 +82,6 @@ def test_takeovers_and_breaches_are_counted_for_metrics(world):
     assert Node.objects.get().breaches == 0
 
 
-def test_a_step_that_this_version_does_not_know_is_left_to_a_newer_worker_F25(world):
-    vm = world.vm(drain=False)
-    operation = vm.operations.get()
-    Operation.objects.filter(pk=operation.pk).update(step="of_tomorrow")
-    from vms.operations import runner
-
-    runner.run(operation.pk, world.hypervisor)
-    operation.refresh_from_db()
-    assert (operation.status, operation.step, operation.lease_owner) == ("pending", "of_tomorrow", "")
-    assert operation.not_before is not None
-    assert world.hypervisor.domain(vm.domain_uuid) is None
-    Operation.objects.filter(pk=operation.pk).update(step="")
-    world.drain()
-
-
 def test_a_defect_of_ours_ends_with_a_reason_and_stops_nothing_else(world, monkeypatch):
     from vms.operations import runner
 

@@ -85,7 +85,7 @@ class OperationVm(BaseModel):
 
 class Operation(BaseModel):
     id: UUID
-    kind: OperationKind
+    kind: OperationKind | str  # one that a newer version made is shown by its name
     status: OperationStatus
     step: str
     progress: int = Field(description="Per cent.")

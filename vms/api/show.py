@@ -10,7 +10,7 @@ from accounts.models import ApiToken, AuditEntry, Membership, Role, User
 
 from ..models import Flavor, Image, Node, Operation, VirtualMachine
 from ..models.sample import last_sample
-from ..states import DesiredState, ObservedState, OperationKind, OperationStatus, Status, display_status, is_away
+from ..states import DesiredState, ObservedState, OperationStatus, Status, display_status, is_away
 from . import shapes
 
 
@@ -79,7 +79,7 @@ def operation(row: Operation) -> shapes.Operation:
     error = shapes.OperationError(code=row.error_code, detail=row.error_detail) if row.error_code else None
     return shapes.Operation(
         id=row.pk,
-        kind=OperationKind(row.kind),
+        kind=row.kind,
         status=OperationStatus(row.status),
         step=row.step,
         progress=row.progress,

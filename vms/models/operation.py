@@ -91,3 +91,8 @@ class Operation(models.Model):
     def starts(self) -> bool:
         """Does this create also start the machine?"""
         return bool(self.data.get("start", True))
+
+    @property
+    def is_parked(self) -> bool:
+        """Does it wait for a worker that knows its kind and step? (F25)"""
+        return self.is_live and bool(self.data.get("parked"))

@@ -24,7 +24,7 @@ from .. import broadcast, dispatch
 from ..models import Operation, VirtualMachine, lock_vm
 from ..settling import settle
 from ..states import LIVE, OPERATION_TRANSITIONS, OperationKind, OperationStatus
-from ..steps import STEPS, Step, steps_of
+from ..steps import DEADLINE_SECONDS, STEPS, Step, steps_of
 from .context import CancelAsked, Context, Fenced, StepFailed
 from .handlers import HANDLERS
 from .leases import Lease, claim, keeper, release, worker_name
@@ -37,6 +37,7 @@ class Unknown(Exception):
 
 
 PARKED = timedelta(seconds=20)
+PARKED_AT_MOST = timedelta(days=1)  # instead of its own deadline: an upgrade may be finished by people
 MAX_TRIES = 4  # of one step that fails in a way that might pass; an absent hypervisor is waited for
 BACKOFF_SECONDS = (1, 2, 5, 10, 20, 30)
 
@@ -106,6 +107,8 @@ def _walk(context: Context) -> None:
     names = [step.name for step in steps]
     if operation.step and operation.step not in names:
         raise Unknown
+    if operation.is_parked:
+        _unpark(context)
     start = names.index(operation.step) if operation.step else 0
     for index in range(start, len(steps)):
         _enter(context, steps, index)
@@ -139,8 +142,20 @@ def _park(context: Context) -> None:
     """Leave an operation to a newer worker: its kind or step is none that this version knows (F25)."""
     operation = context.operation
     log.warning("operation_parked", kind=operation.kind, step=operation.step)
+    values: dict[str, Any] = {} if operation.is_parked else {"deadline_at": Now() + PARKED_AT_MOST}
     Operation.objects.filter(context.lease.rows()).update(
-        status=OperationStatus.PENDING, not_before=Now() + PARKED, fence=F("fence") + 1
+        status=OperationStatus.PENDING, not_before=Now() + PARKED, fence=F("fence") + 1,
+        data={**operation.data, "parked": True}, **values,
+    )  # fmt: skip
+    context.announce()
+
+
+def _unpark(context: Context) -> None:
+    """This version knows it: its time runs from now."""
+    operation = context.operation
+    context.remember(parked=False)
+    Operation.objects.filter(context.lease.rows()).update(
+        deadline_at=Now() + timedelta(seconds=DEADLINE_SECONDS[operation.kind])
     )
 
 

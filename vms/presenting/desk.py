@@ -13,7 +13,7 @@ from django.utils.translation import ngettext
 from .. import overview
 from ..models import Operation, StoragePool
 from ..overview import NodeView
-from ..steps import steps_of
+from ..steps import STEPS, steps_of
 from . import amounts
 from .operations import OperationCard
 
@@ -115,7 +115,8 @@ def _unclaimed(operation: Operation) -> Item:
 
 
 def _failed(operation: Operation) -> Item:
-    names = {step.name: step.doing for step in steps_of(operation.kind, operation.starts)}
+    steps = steps_of(operation.kind, operation.starts) if operation.kind in STEPS else ()
+    names = {step.name: step.doing for step in steps}
     where = str(names.get(operation.step, ""))
     return Item(
         f"op-{operation.pk}",

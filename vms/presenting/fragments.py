@@ -13,7 +13,7 @@ from accounts.models import Membership, User
 
 from ..models import Operation, VirtualMachine
 from ..queries import get_vm_for
-from ..states import OperationKind, OperationStatus
+from ..states import OperationStatus
 from .cards import VmCard, card
 from .operations import OperationCard
 
@@ -87,7 +87,7 @@ def machine_context(user: User, vm: VirtualMachine) -> dict[str, Any]:
         "card": shown,
         "user": user,
         "activity": [OperationCard(row) for row in past],
-        "typical": typical_seconds(OperationKind(live.kind)) if live else None,
+        "typical": typical_seconds(live.kind) if live else None,
     }
 
 

@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 
 from ..models import Operation
 from ..states import CANCELLABLE, OperationKind, OperationStatus
-from ..steps import STOPPED, steps_of
+from ..steps import STEPS, STOPPED, steps_of
 from .sentences import CANCELLED, DOING, DONE, FAILED
 
 _BAR_WIDTH, _GAP = 54.0, 2.0
@@ -60,7 +60,7 @@ class OperationCard:
             OperationStatus.FAILED: FAILED,
             OperationStatus.CANCELLED: CANCELLED,
         }.get(OperationStatus(self.operation.status), DOING)
-        return words.get(kind, DOING[kind])
+        return words.get(kind) or DOING.get(kind) or self.operation.get_kind_display()  # a kind of a newer version
 
     @property
     def glyph(self) -> str:
@@ -85,6 +85,8 @@ class OperationCard:
     def steps(self) -> list[StepLine]:
         """Its steps in their order; a create begins with what the service did in its own transaction."""
         operation = self.operation
+        if operation.kind not in STEPS:
+            return [self._of_a_newer_version()]
         found = steps_of(operation.kind, operation.starts)
         names = [step.name for step in found]
         at = names.index(operation.step) if operation.step in names else 0
@@ -101,6 +103,14 @@ class OperationCard:
                 lines.append(self._current(step.doing, step.done, step.name))
         return lines
 
+    def _of_a_newer_version(self) -> StepLine:
+        """All that can be said of an operation whose kind this version does not know."""
+        operation = self.operation
+        if operation.is_live:
+            return self._current(self.title, self.title, operation.step)
+        state = "done" if operation.status == OperationStatus.SUCCEEDED else "fail"
+        return StepLine(state, self.title, why=operation.error_detail)
+
     def _current(self, doing: str | Promise, done: str | Promise, name: str) -> StepLine:
         operation = self.operation
         if operation.status == OperationStatus.FAILED:
@@ -109,6 +119,10 @@ class OperationCard:
             return StepLine("fail", doing, took, why=operation.error_detail)
         if not operation.is_live:
             return StepLine("todo", done)
+        if operation.is_parked:
+            why = _("The worker of %(node)s does not know this step. It goes on by itself once that is updated.")
+            since = operation.step_at or operation.created_at
+            return StepLine("now", _("Waiting for a newer worker"), since=since, why=why % {"node": operation.node.name})
         why = ""
         if operation.attempt > 1:
             why = _("Attempt %(n)s.") % {"n": operation.attempt}

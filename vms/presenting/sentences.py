@@ -16,7 +16,7 @@ REASONS: dict[str, tuple[str | Promise, str | Promise]] = {
     ),
     "io_error": (
         _("The machine waits for its disk"),
-        _("Its storage is full or answers with errors. It goes on by itself once there is room again."),
+        _("Its storage is full or answers with errors, and it stands still. Once there is room again, resume it."),
     ),
     "storage_missing": (
         _("A disk of this machine is missing"),

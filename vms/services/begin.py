@@ -21,11 +21,11 @@ from ..states import (
     DESIRED_AFTER,
     LEGAL_FROM,
     LIVE,
-    PREEMPTS,
     DesiredState,
     ObservedState,
     OperationKind,
     OperationStatus,
+    preempts,
 )
 from ..steps import DEADLINE_SECONDS
 
@@ -57,7 +57,7 @@ def begin(actor: Actor, vm: VirtualMachine, kind: str, **data: Any) -> Operation
     if live is not None:
         if live.kind == kind == OperationKind.DELETE:
             return live
-        if live.kind not in PREEMPTS.get(kind, frozenset()):
+        if not preempts(kind, live.kind):
             raise in_progress(live)
         preempt(live, kind)
     _check_state(vm, kind)
@@ -120,7 +120,7 @@ def _log_asked(operation: Operation, actor: Actor) -> None:
 def in_progress(live: Operation) -> OperationInProgress:
     return OperationInProgress(
         _("This machine is busy: %(kind)s is under way. Wait for it, or cancel it.")
-        % {"kind": OperationKind(live.kind).label.lower()},
+        % {"kind": str(live.get_kind_display()).lower()},
         operation=str(live.pk),
     )
 
