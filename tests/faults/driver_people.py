@@ -11,7 +11,6 @@ from accounts.actor import Actor
 from accounts.models import Membership, Project, Role, User
 from accounts.services import create_user, issue_token
 from tests.faults.driver_base import Base
-from tests.portal.world import ApiClient
 from vms import console_access, dispatch, services
 from vms.models import Operation, VirtualMachine
 from vms.states import DesiredState
@@ -43,14 +42,6 @@ class People(Base):
         """Let a new machine be in this state, with nothing under way. Nobody carries out anything here."""
         VirtualMachine.objects.filter(name=name).update(observed_state=observed, desired_state=DesiredState.RUNNING)
         Operation.objects.filter(vm_name=name).update(status="succeeded", finished_at=Now())
-
-    def post(self, path: str, body: Any, key: str) -> list[Any]:
-        """Call the API with an Idempotency-Key; returns [status, body]."""
-        if self.client is None:
-            self.client = ApiClient(issue_token(self.actor(), "test")[1], SERVER_NAME="localhost")
-            self.client.raise_request_exception = False
-        answer = self.client.call("POST", path, body, headers={"Idempotency-Key": key})
-        return [answer.status_code, answer.json() if answer.status_code < 500 else None]
 
     def ring(self, operation: str, times: int) -> None:
         queue = Operation.objects.get(pk=operation).node.queue
