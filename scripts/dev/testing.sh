@@ -134,6 +134,8 @@ suite() {
   REPORTS+=("$results/$name.xml")
 }
 
+SHORT='short and not long and not nightly' # fault tests of the usual run
+
 run_all_suites() {
   FAILED_SUITES=() REPORTS=()
   local usual=(-m 'not faults and not nightly')
@@ -145,12 +147,13 @@ run_all_suites() {
   suite contract "${usual[@]}" tests/contract
   suite system "${usual[@]}" tests/system
   suite e2e "${usual[@]}" tests/e2e
+  suite faults -m "$SHORT" -n 3 --dist loadfile tests/faults # three, because they wait for leases and outages
 }
 
 # All of tests/ in one collection: what single suites cannot show (two files of one name) fails here.
 say_what_was_left_out() {
   local found
-  found=$(pytest -q --collect-only -m 'faults or nightly' tests 2>&1) || {
+  found=$(pytest -q --collect-only -m "nightly or faults and not ($SHORT)" tests 2>&1) || {
     printf '\nWhat was left out cannot be counted:\n%s\n' "$found"
     FAILED_SUITES+=(collection)
     return 0

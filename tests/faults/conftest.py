@@ -1,9 +1,11 @@
-"""What fault tests on a private host share: a folder, a pool whose room can be changed, and the portal on it."""
+"""What fault tests share: a portal on a private host with a pool whose room can change, or on the fake hypervisor."""
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -87,3 +89,52 @@ def running(portal: Installation) -> tuple[str, str]:
 
 
 BOOTED = 240.0  # seconds for an emulated guest on a busy machine
+
+
+# --- on the fake hypervisor -------------------------------------------------------------------------------------
+CALL_SECONDS = 0.15  # of the fake hypervisor: a create takes some two seconds
+DATABASES = [pytest.param("postgresql", marks=pytest.mark.short), "sqlite"]  # in the usual run, the one of production
+
+
+class Ours:
+    """A portal that several tests use one after the other: names that nobody had, and this test's operations."""
+
+    def __init__(self, portal: Installation, numbers: Iterator[int]) -> None:
+        self.portal = portal
+        self._numbers = numbers
+        self._before = {row[0] for row in portal("operations")}
+
+    def name(self) -> str:
+        return f"v-{next(self._numbers)}"
+
+    def settled(self, seconds: float = 120.0) -> list[list[object]]:
+        """Wait until everything has ended and the audit is clean; return this test's operations."""
+        return [row for row in self.portal.settled(seconds) if row[0] not in self._before]
+
+    def ends(self) -> list[tuple[object, object]]:
+        """[(kind, status), ...] of them."""
+        return [(kind, status) for _id, kind, status, *_rest in self.settled()]
+
+
+@pytest.fixture(scope="module")
+def numbers() -> Iterator[int]:
+    return count()
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def on_fake(request: pytest.FixtureRequest) -> Iterator[Installation]:
+    """A whole portal, for all tests of a file."""
+    with tempfile.TemporaryDirectory(prefix="sw-", dir="/tmp") as name:
+        Path(name).chmod(0o711)  # the server's user may pass
+        with installation(Path(name), postgres=request.param == "postgresql") as made:
+            made("slow", CALL_SECONDS)
+            yield made
+
+
+@pytest.fixture
+def ours(on_fake: Installation, numbers: Iterator[int]) -> Ours:
+    """What one test asks of it; what an earlier one has killed is there again."""
+    for name in ("redis", "worker", "agent", "beat"):
+        if name not in on_fake.running:
+            on_fake.start(name)
+    return Ours(on_fake, numbers)

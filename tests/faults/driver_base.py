@@ -5,6 +5,7 @@ from django.conf import settings
 from accounts.actor import Actor
 from accounts.models import User
 from hypervisor.factory import open_hypervisor
+from tests.portal.world import ApiClient
 
 
 class Base:
@@ -12,6 +13,7 @@ class Base:
 
     def __init__(self) -> None:
         self.hypervisor = open_hypervisor(settings.LIBVIRT_URI)
+        self.client: ApiClient | None = None
 
     def actor(self) -> Actor:
         return Actor(user=User.objects.get(username="alice"), via="test")

@@ -11,6 +11,7 @@ from accounts.actor import Actor
 from accounts.models import Membership, Project, Role, User
 from accounts.services import create_user, issue_token
 from tests.faults.driver_base import Base
+from tests.portal.world import ApiClient
 from vms import console_access, dispatch, services
 from vms.models import Operation, VirtualMachine
 from vms.states import DesiredState
@@ -42,6 +43,12 @@ class People(Base):
         """Let a new machine be in this state, with nothing under way. Nobody carries out anything here."""
         VirtualMachine.objects.filter(name=name).update(observed_state=observed, desired_state=DesiredState.RUNNING)
         Operation.objects.filter(vm_name=name).update(status="succeeded", finished_at=Now())
+
+    def get(self, path: str) -> int:
+        """Ask the API for something, with a token; return the status of its answer."""
+        if self.client is None:
+            self.client = ApiClient(issue_token(self.actor(), "test")[1], SERVER_NAME="localhost")
+        return int(self.client.call("GET", path).status_code)
 
     def ring(self, operation: str, times: int) -> None:
         queue = Operation.objects.get(pk=operation).node.queue

@@ -132,14 +132,17 @@ class Installation:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port if name == "web" else self.gateway_port)) == 0
 
-    def bear(self) -> "Child":
-        """Return a worker that was forked off one that is loaded already (tests/faults/nursery.py)."""
+    def bear(self, threads: int = 8, plans: Path | None = None) -> "Child":
+        """Return a worker that was forked off one that is loaded already (tests/faults/nursery.py).
+
+        `plans`: the folder that says at which place of which operation it kills itself (tests/faults/fatal.py).
+        """
         if "nursery" not in self.running:
             self.start("nursery")
         nursery = self.running["nursery"]
         assert nursery.stdin
         assert nursery.stdout
-        nursery.stdin.write(json.dumps(worker_words(NODE)) + "\n")
+        nursery.stdin.write(json.dumps([worker_words(NODE, threads), str(plans or "")]) + "\n")
         nursery.stdin.flush()
         self.children.append(Child(int(nursery.stdout.readline())))
         return self.children[-1]
@@ -222,9 +225,14 @@ class Child:
                 os.killpg(self.pid, signal.SIGKILL)
         self.dead = True
 
+    def lives(self) -> bool:
+        """Is it there? Its nursery buries the dead at once."""
+        self.dead = self.dead or not Path(f"/proc/{self.pid}").exists()
+        return not self.dead
 
-def worker_words(node: str) -> list[str]:
-    return ["worker", "-Q", f"node.{node}", "-P", "threads", "-c", "8", "-n", f"{node}@%h"]
+
+def worker_words(node: str, threads: int = 8) -> list[str]:
+    return ["worker", "-Q", f"node.{node}", "-P", "threads", "-c", str(threads), "-n", f"{node}@%h"]
 
 
 @contextmanager

@@ -1,13 +1,15 @@
 """Workers that are loaded already: each is forked off a process that has imported everything, and starts in a blink.
 
 So hundreds of them can be killed in the time that an import of Django would take for ten. Started by
-`installation.py`; a line of JSON (a worker's words) in, the number of its process out.
+`installation.py`; a line of JSON in (a worker's words, and the folder of its fatal plans or ""), the number of its
+process out.
 """
 
 import json
 import os
 import signal
 import sys
+from pathlib import Path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 
@@ -16,6 +18,7 @@ import django
 django.setup()
 
 from portal.celery import app  # noqa: E402 - apps must be loaded first
+from tests.faults import fatal  # noqa: E402
 from vms import tasks  # noqa: E402
 from vms.operations import runner  # noqa: E402
 
@@ -34,7 +37,10 @@ def main() -> None:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.close(0)
             answers.close()
-            app.worker_main(json.loads(line))
+            words, plans = json.loads(line)
+            if plans:
+                fatal.arm(Path(plans))
+            app.worker_main(words)
             os._exit(0)
         answers.write(f"{child}\n")
 

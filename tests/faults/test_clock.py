@@ -52,7 +52,7 @@ def test_the_clock_is_really_off(portal, clock):
     assert portal("clock") - time.time() == pytest.approx(-HOUR, abs=60)
 
 
-@pytest.mark.parametrize("jump", [HOUR, -HOUR], ids=["forward", "back"])
+@pytest.mark.parametrize("jump", [HOUR, pytest.param(-HOUR, marks=pytest.mark.short)], ids=["forward", "back"])
 def test_a_jump_under_work_expires_no_lease_and_loses_no_bell_F15(portal, clock, jump):
     first = portal("create", "v-1")
     portal.wait(lambda: portal("held"), 60, "a worker has begun")
@@ -71,7 +71,7 @@ def test_a_jump_under_work_expires_no_lease_and_loses_no_bell_F15(portal, clock,
     assert set(portal("boots").values()) == {1}
 
 
-@pytest.mark.parametrize("jump", [HOUR, -HOUR], ids=["forward", "back"])
+@pytest.mark.parametrize("jump", [pytest.param(HOUR, marks=pytest.mark.short), -HOUR], ids=["forward", "back"])
 def test_a_ticket_lives_thirty_seconds_of_the_databases_clock_F15(portal, clock, jump):
     portal("create", "v-1")
     portal.settled()

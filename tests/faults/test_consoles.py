@@ -6,10 +6,16 @@ import pytest
 
 from tests.faults.clients import Crowd, SerialPorts, descriptors, timed
 from tests.faults.installation import installation
+from tests.pace import in_time
 
 pytestmark = pytest.mark.timeout(600)
 MACHINES, PEOPLE, CONSOLES_EACH = 5, 10, 5
 BACK_SECONDS = 5.0
+
+
+SIGNALS = pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.short)], ids=["SIGTERM", "SIGKILL"]
+)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +70,7 @@ def end(portal, name, number):
     portal.running.pop(name)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+@SIGNALS
 def test_consoles_come_back_after_their_gateway_F14(portal, crowd, number):
     opened = crowd.opened
     operation = portal("ask", "reboot", "v-0")
@@ -73,13 +79,12 @@ def test_consoles_come_back_after_their_gateway_F14(portal, crowd, number):
     portal.start("gateway")
     with timed() as took:
         portal.wait(lambda: crowd.all_there, 30, "all consoles are back")
-    print(f"{len(crowd.people)} consoles were back {took[0]:.1f} s after the gateway listened")
     assert crowd.opened - opened == len(crowd.people)  # once each, with a ticket of its own
-    assert took[0] < 2 * BACK_SECONDS  # five on a quiet machine
+    in_time(f"{len(crowd.people)} consoles are back after their gateway listened", took[0], BACK_SECONDS)
     assert next(row[2] for row in portal.settled() if row[0] == operation) == "succeeded"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+@SIGNALS
 def test_consoles_stay_while_the_web_process_is_away_F14(portal, crowd, number):
     opened, gateway = crowd.opened, portal.running["gateway"].pid
     end(portal, "web", number)

@@ -15,7 +15,7 @@ KINDS = sorted({"start", "stop", "force_off", "reboot", "pause", "resume", "resi
 AHEAD_SECONDS = 0.06
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.short)])
 def portal(request):
     with tempfile.TemporaryDirectory(prefix="sw-", dir="/tmp") as name:
         Path(name).chmod(0o711)
@@ -64,6 +64,7 @@ def test_of_every_two_verbs_one_is_admitted_F22(portal):
     print(f"{tried} pairs")
 
 
+@pytest.mark.short
 def test_every_pair_that_shares_a_state_is_tried():
     pairs = list(combinations_with_replacement(KINDS, 2))
     assert len(pairs) == 36

@@ -79,26 +79,35 @@ def die_at(patch, place):
     """Make the next attempt end there, without anything that a killed process would not have done."""
     patch.setattr(runner, "release", lambda lease: None)
     patch.setattr(runner, "_ring_successor", lambda operation_id: None)
+    fatal(patch, place, _fall)
+
+
+def _fall():
+    raise Killed
+
+
+def fatal(patch, place, die):
+    """Let whoever comes to this place call `die()` there."""
     if place.point in THE_END:
-        _die(patch, runner, "_end", place.point.startswith("after"), lambda *_: True)
+        _die(patch, runner, "_end", place, die, lambda *_: True)
     elif place.point == "after its commit":
-        _die(patch, runner, "_leave", True, lambda _context, step, _seconds: step.name == place.step)
+        _die(patch, runner, "_leave", place, die, lambda _context, step, _seconds: step.name == place.step)
     else:
         handler = runner.HANDLERS[place.step]
-        patch.setitem(runner.HANDLERS, place.step, _dying(handler, "after" in place.point, lambda *_: True))
+        patch.setitem(runner.HANDLERS, place.step, _dying(handler, place, die, lambda *_: True))
 
 
-def _die(patch, module, name, after, where):
-    patch.setattr(module, name, _dying(getattr(module, name), after, where))
+def _die(patch, module, name, place, die, where):
+    patch.setattr(module, name, _dying(getattr(module, name), place, die, where))
 
 
-def _dying(really, after, where):
+def _dying(really, place, die, where):
     def dying(*args):
         if not where(*args):
             return really(*args)
-        if after:
+        if place.point.startswith("after"):
             really(*args)
-        raise Killed
+        return die()
 
     return dying
 
