@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('vms', '0006_defaults_in_the_database'),
+        ('vms', '0007_addresses_of_a_node'),
     ]
 
     operations = [
