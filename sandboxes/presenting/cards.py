@@ -1,7 +1,7 @@
 """A sandbox as pages show it: its machine, its lease, what it may reach, and which verbs make sense now."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.urls import reverse
@@ -14,8 +14,9 @@ from accounts.models import User
 from vms.models import VirtualMachine
 from vms.presenting.cards import VmCard
 from vms.presenting.fragments import cards_for
+from vms.presenting.operations import OperationCard
 from vms.presenting.verbs import Button
-from vms.states import MAKING, ObservedState, Status
+from vms.states import MAKING, DesiredState, ObservedState, OperationKind, Status
 
 from ..models import Run, Sandbox
 from ..states import LeaseStatus, NetworkMode
@@ -39,6 +40,8 @@ NETWORK_WORDS: dict[str, str | Promise] = {
 NETWORK_ICON = {NetworkMode.NONE: "lock", NetworkMode.ISOLATED: "shieldok", NetworkMode.NAT: "globe"}
 # it has gone off by itself, or was told to at its console
 OFF = (ObservedState.STOPPED, ObservedState.CRASHED, ObservedState.PAUSED, ObservedState.SUSPENDED)
+
+GOING_ON = (OperationKind.RESTORE, OperationKind.RESUME, OperationKind.START)
 
 
 def _act(vm: VirtualMachine, verb: str, label: str, icon: str) -> Button:
@@ -80,8 +83,8 @@ class SandboxCard:
 
     @property
     def going(self) -> bool:
-        """Is it being deleted?"""
-        return self.card.status == Status.DELETING
+        """Is it being deleted, or was it to be?"""
+        return self.vm.desired_state == DesiredState.DELETED
 
     @property
     def network_short(self) -> str | Promise:
@@ -105,8 +108,8 @@ class SandboxCard:
 
     @property
     def may_change(self) -> bool:
-        """May this reader use its verbs now? Not while it is being deleted."""
-        return self.card.may_change and self.card.status != Status.DELETING
+        """May this reader use its verbs now? Not once it is being deleted."""
+        return self.card.may_change and not self.going
 
     @property
     def may_run(self) -> bool:
@@ -161,6 +164,36 @@ class SandboxCard:
         return _act(self.vm, "pause", _("Pause, and its clock"), "pause")
 
     @property
+    def failure(self) -> OperationCard | None:
+        """What its last operation came to, where it failed and something can be done about that."""
+        failed = self.card.failed
+        return OperationCard(failed) if failed is not None and not self.busy and self.ways_out else None
+
+    @property
+    def ways_out(self) -> list[Button]:
+        """What to do about what failed last: the same again, a clean state, or an end."""
+        if self.busy or not self.card.may_change:
+            return []
+        if self.going:
+            again = self.card.reason == "delete_failed"
+            return [_ask(self.vm, "delete", _("Delete again"), "trash", bad=True)] if again else []
+        kind = self.card.failed.kind if self.card.failed else ""
+        if self.card.reason == "create_failed" or kind in MAKING:
+            ways = [self.reset and replace(self.reset, label=_("Make it anew")), self._delete]
+        elif kind in GOING_ON:
+            wake = self.main_verb if self.vm.observed_state in (*OFF, ObservedState.ABSENT) else None
+            ways = [wake and replace(wake, label=_("Try again")), self.reset]
+        elif kind == OperationKind.SUSPEND:
+            ways = [self.pause and replace(self.pause, label=_("Try again"))]
+        else:
+            ways = []
+        return [way for way in ways if way]
+
+    @property
+    def _delete(self) -> Button:
+        return _ask(self.vm, "delete", _("Delete"), "trash", bad=True)
+
+    @property
     def menu(self) -> list[Button]:
         """The other verbs, deleting last."""
         if not self.may_change:
@@ -172,7 +205,7 @@ class SandboxCard:
             found.append(self.pause)
         if not self.busy:
             found.append(_ask(self.vm, "keep", _("Keep as a machine"), "keep"))
-        found.append(_ask(self.vm, "delete", _("Delete"), "trash", bad=True))
+        found.append(self._delete)
         return found
 
     @property

@@ -134,7 +134,7 @@ def test_files_go_in_and_come_out(page, tmp_path):
     listing = page.locator("[data-folder]")
     expect(listing).to_contain_text("/home/slipway")
     page.get_by_label("Files to put").set_input_files(source)
-    page.get_by_role("button", name="Put").click()
+    page.get_by_role("button", name="Put", exact=True).click()
     expect(page.locator("[data-said]")).to_contain_text("in.txt is in the sandbox.")
     expect(listing.get_by_role("link", name="Get in.txt")).to_be_visible()
     assert harm(page) == []
@@ -158,7 +158,7 @@ def test_several_files_go_in_and_each_that_fails_says_why(page, tmp_path, window
     for source in sources:
         source.write_text(source.name)
     page.get_by_label("Files to put").set_input_files(sources)
-    page.get_by_role("button", name="Put").click()
+    page.get_by_role("button", name="Put", exact=True).click()
     expect(page.locator("[data-said]")).to_contain_text("2 of 3 files are in /home/slipway/many/.")
     expect(page.locator("[data-failures] li")).to_have_text(
         ["/home/slipway/many/taken: There is a folder of this name."]

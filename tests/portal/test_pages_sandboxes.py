@@ -42,6 +42,12 @@ def press(client, template, **typed):
     return client.post(page("new", template.pk), typed)
 
 
+def failure(client, box):
+    """Return the card of what its page says is under way or failed; "" where it says nothing."""
+    html = client.get(page("detail", box.vm_id)).content.decode()
+    return html.partition('id="operation"')[2].partition("</section>")[0]
+
+
 # --- the list ---------------------------------------------------------------------------------------------------
 def test_without_templates_the_page_says_what_would_be_here(world):
     seen = words(world.browser("alice").get(page("list")))
@@ -257,6 +263,62 @@ def test_reset_and_delete_ask_first(lab):
     assert answer.json() == {"go": page("list")}
     lab.world.drain()
     assert alice.get(page("detail", box.vm_id)).status_code == 404
+
+
+def test_a_clone_that_failed_can_be_made_anew_or_deleted_where_its_failure_stands(lab):
+    lab.prepared()
+    box = lab.sandbox(drain=False)
+    lab.world.hypervisor.set_mute(box.vm.domain_uuid)
+    lab.world.drain()
+    alice, dana = (lab.world.browser(name) for name in ("alice", "dana"))
+    seen = failure(alice, box)
+    assert "The clone did not acknowledge its identity." in seen
+    assert f'href="{page("reset", box.vm_id)}">Make it anew' in seen
+    assert f'href="{page("delete", box.vm_id)}">Delete' in seen
+    assert "Make it anew" not in dana.get(page("detail", box.vm_id)).content.decode()
+    alice.post(page("reset", box.vm_id), headers=SCRIPT)
+    lab.world.drain()
+    assert failure(alice, box) == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "verb"), [("suspend", "running", "pause"), ("restore", "suspended", "resume")]
+)
+def test_a_pause_or_a_going_on_that_failed_can_be_tried_again(lab, kind, before, verb):
+    lab.prepared()
+    box = lab.sandbox()
+    alice = lab.world.browser("alice")
+    if before == "suspended":
+        alice.post(page("act", box.vm_id, "pause"))
+        lab.world.drain()
+        alice.post(page("act", box.vm_id, "resume"))
+    else:
+        alice.post(page("act", box.vm_id, "pause"))
+    VirtualMachine.objects.filter(pk=box.vm_id).update(observed_state=before)
+    now = timezone.now()
+    ended = {"status": "failed", "error_code": "no_space", "error_detail": "The disk was full.", "finished_at": now}
+    Operation.objects.filter(vm=box.vm_id, kind=kind).update(**ended)
+    Sandbox.objects.filter(pk=box.pk).update(expires_at=now + timedelta(hours=3), remaining_seconds=None)
+    seen = failure(alice, box)
+    assert f'formaction="{page("act", box.vm_id, verb)}"' in seen
+    assert "Try again" in seen
+
+
+def test_a_delete_that_failed_can_be_asked_for_again_and_nothing_else(lab):
+    lab.prepared()
+    box = lab.sandbox()
+    alice = lab.world.browser("alice")
+    alice.post(page("delete", box.vm_id), headers=SCRIPT)
+    now = timezone.now()
+    ended = {"status": "failed", "error_code": "busy", "error_detail": "The disk is busy.", "finished_at": now}
+    Operation.objects.filter(vm=box.vm_id, kind="delete").update(**ended)
+    VirtualMachine.objects.filter(pk=box.vm_id).update(failure="delete_failed")
+    assert f'href="{page("delete", box.vm_id)}">Delete again' in failure(alice, box)
+    for url in (page("detail", box.vm_id), page("list")):
+        html = alice.get(url).content.decode()
+        assert "Delete again" in html
+        for refused in ("/do/", "/reset", "/keep"):
+            assert f"{box.vm_id}{refused}" not in html
 
 
 def test_keeping_shows_the_quota_and_makes_an_ordinary_machine(lab):
