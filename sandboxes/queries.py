@@ -50,7 +50,7 @@ def get_template_for(user: User, ref: str | UUID, verb: Verb = Verb.SEE) -> Temp
 
 def template_gate(user: User) -> Callable[[Template], bool]:
     """Return what tells whether this user may change a template, and so read its script. One query for all of them."""
-    roles = dict(Membership.objects.filter(user=user).values_list("project", "role"))
+    roles: dict[UUID | None, str] = dict(Membership.objects.filter(user=user).values_list("project", "role"))
 
     def may_change(template: Template) -> bool:
         return user.is_staff or access.allows(roles.get(template.project_id), Verb.CHANGE)

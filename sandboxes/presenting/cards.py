@@ -209,6 +209,14 @@ class SandboxCard:
         return found
 
     @property
+    def idle_for(self) -> int:
+        """For how many minutes nobody used it; 0 where that is not looked at: its template does not pause for it."""
+        watched = self.sandbox.template.idle_minutes and self.lease.status == LeaseStatus.RUNNING
+        if not watched or self.run is not None or self.busy or self.vm.observed_state != ObservedState.RUNNING:
+            return 0
+        return max(0, int((self.now - self.sandbox.used_at).total_seconds()) // 60)
+
+    @property
     def note(self) -> str:
         """The line under the pill when nothing is under way."""
         if self.ended:
@@ -217,6 +225,9 @@ class SandboxCard:
             return _("Paused, and its clock too")
         if self.run is not None:
             return _("%(command)s is running") % {"command": str(self.run)[:40]}
+        if self.idle_for:
+            most = self.sandbox.template.idle_minutes
+            return _("Idle for %(n)s min; paused after %(most)s min") % {"n": self.idle_for, "most": most}
         return self.card.note
 
 

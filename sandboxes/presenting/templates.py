@@ -17,7 +17,7 @@ from ..states import BuildStatus, NetworkMode
 from .cards import NETWORK_ICON, NETWORK_SHORT
 from .leases import choices, duration
 
-# of a clone's memory that it does not share: measured, docs/decisions tell how
+# of an idle clone's memory that it does not share: docs/benchmarks.md and ADR 6 have 65 to 81 MB, on one machine
 IDLE_SHARED_MIB = 75
 FACES = ("a", "b", "c", "d", "e")
 

@@ -196,6 +196,25 @@ def test_a_short_lease_is_spoken_of_in_its_last_quarter(lab):
         assert (f"ends in {minutes} min" in seen) is told
 
 
+def test_it_says_how_soon_it_was_ready_and_for_how_long_nobody_used_it(lab):
+    lab.prepared()
+    box = lab.sandbox()
+    asked = Operation.objects.get(vm=box.vm_id, kind="clone").created_at
+    Sandbox.objects.filter(pk=box.pk).update(
+        named_at=asked + timedelta(seconds=1.2), used_at=timezone.now() - timedelta(minutes=9, seconds=5)
+    )
+    alice = lab.world.browser("alice")
+    seen = words(alice.get(page("detail", box.vm_id)))
+    assert "ready in 1.2 s" in seen
+    assert "Idle" not in seen, "nobody looks at whether it is used"
+    Template.objects.update(idle_minutes=30)
+    for url in (page("detail", box.vm_id), page("list")):
+        assert "Idle for 9 min; paused after 30 min" in words(alice.get(url))
+    lab.run(box)
+    Run.objects.update(status="running", started_at=timezone.now())
+    assert "Idle" not in words(alice.get(page("list")))
+
+
 def test_one_press_extends_by_an_hour_and_never_beyond_policy(lab, settings):
     box = lab.sandbox()
     before = box.expires_at
