@@ -42,7 +42,7 @@ class BridgeRule:
     """What the guests on a bridge may reach: of the host only DHCP and DNS at `gateway`, no other guest, no IPv6.
 
     `gateway` "": nothing of the host. `outside` False: nothing is forwarded. `private` False: no private, shared or
-    link-local address either. `subnet`: the bridge's, "10.71.0.0/20"; guests may ask (ARP) for no address outside of it.
+    link-local address either. `subnet`: the bridge's, "10.71.0.0/20"; outside of it guests may ask (ARP) for none.
     """
 
     bridge: str

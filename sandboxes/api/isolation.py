@@ -17,9 +17,7 @@ routes = router("sandboxes")
 
 
 @routes.post("sandboxes/{vm_id}/isolation", response={202: shapes.Isolation})
-def check_isolation(
-    request: HttpRequest, vm_id: str, body: asked.Nothing | None = None
-) -> Status[shapes.Isolation]:
+def check_isolation(request: HttpRequest, vm_id: str, body: asked.Nothing | None = None) -> Status[shapes.Isolation]:
     """Let a program in the sandbox try to reach host, neighbours and others; look at the report until it has ended."""
     run = services.request_isolation_check(actor(request), vm_id)
     return Status(202, _shown(get_sandbox_for(caller(request), vm_id), Report(run)))
