@@ -103,9 +103,9 @@ def script(identity: Identity, machine: uuid.UUID, now: float) -> str:
     It ends with NO_RESEED, and has changed nothing, where the guest cannot start its random numbers anew.
     """
     name = identity.hostname
-    lines = ["set -e", reseeding(identity.seed), *_keys(identity)]
+    lines = ["set -e", "read -r began rest < /proc/uptime", reseeding(identity.seed), *_keys(identity)]
     lines += [_MACHINE_ID_FILES.format(machine_id=identity.machine_id)]
-    lines += [f"hostname {name}", f"printf '%s\\n' {name} > /etc/hostname", f"date -u -s @{round(now)} >/dev/null"]
+    lines += [f"hostname {name}", f"printf '%s\\n' {name} > /etc/hostname", _CLOCK.format(now=round(now))]
     lines += [_SHOWN, f"shown {uuid.uuid4()} /proc/sys/kernel/random/boot_id 444"]
     lines += [f"shown {machine} /sys/class/dmi/id/product_uuid 400"]
     if identity.mac:
@@ -149,6 +149,10 @@ def _keys(identity: Identity) -> Iterator[str]:
 
 _MACHINE_ID_FILES = """printf '%s\\n' {machine_id} > /etc/machine-id
 if [ -f /var/lib/dbus/machine-id ]; then printf '%s\\n' {machine_id} > /var/lib/dbus/machine-id; fi"""
+
+# What came before it may have taken seconds, in which everything was read from disk.
+_CLOCK = """read -r here rest < /proc/uptime
+date -u -s @$(({now} + ${{here%.*}} - ${{began%.*}})) >/dev/null"""
 
 # A file mounted over the kernel's, where that is possible: who reads it sees the new one.
 _SHOWN = """shown() {

@@ -97,6 +97,9 @@ class Domain:
     def XMLDesc(self, _flags: int) -> str:
         return f"<domain><devices>{CHANNEL}</devices></domain>"
 
+    def UUIDString(self) -> str:
+        return "7be1c9a0-0000-4000-8000-000000000001"
+
 
 @contextlib.contextmanager
 def listener(path: Path, answer: Callable[[socket.socket], None]) -> Iterator[None]:
