@@ -5,6 +5,7 @@ look before they act: calling them twice does the work once, and absence is succ
 Power verbs on a domain that is already there (start a running one) raise `WrongState`; on none, `NotFound`.
 """
 
+from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 from uuid import UUID
@@ -63,6 +64,8 @@ class Hypervisor(Protocol):
     def pause(self, uuid: UUID) -> None: ...
     def resume(self, uuid: UUID) -> None: ...
     def save(self, uuid: UUID) -> None: ...  # pauses to disk: `suspended`; absence of a QEMU is success if saved
+    # devices that none of these disks and cards is, nor anything else that `define` gives: "hostdev", "disk /dev/sda"
+    def foreign_devices(self, uuid: UUID, disks: Collection[PurePosixPath], macs: Collection[str]) -> list[str]: ...
     def disk_paths(self, uuid: UUID) -> list[PurePosixPath]: ...
 
     # clones: a domain defined with `memory` is frozen into a folder, and clones wake up where it was frozen.

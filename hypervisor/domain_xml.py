@@ -3,6 +3,8 @@
 Sources: https://libvirt.org/formatdomain.html, and measurements on libvirt 9.0 with QEMU 7.2.
 """
 
+from collections import Counter
+from collections.abc import Collection
 from pathlib import PurePosixPath
 from uuid import UUID
 
@@ -21,6 +23,9 @@ from .specs import DomainSpec, OwnerTag
 from .xml_text import Element, attribute, element, from_text, text_of, to_text
 
 OWNER_NAMESPACE = "https://slipway.dev/xmlns/domain/1"
+
+_OF_LIBVIRT = frozenset({"controller", "emulator", "input", "audio"})  # what it adds of its own accord
+_GIVEN = {"serial": 1, "console": 1, "channel": 3, "graphics": 1, "video": 1, "memballoon": 1, "rng": 1, "panic": 1}
 
 _CPU_MODES = ("maximum", "host-passthrough")
 _UNITS_PER_MIB = {"KiB": 1024, "MiB": 1}
@@ -114,7 +119,40 @@ def device_inventory(text: str) -> list[str]:
         target = device.find("target")
         bus = "" if target is None else target.get("bus", target.get("name", ""))
         words.append(f"{device.tag!s}:{device.get('device', device.get('type', ''))}:{bus}")
-    return sorted(word for word in words if word.split(":")[0] not in {"controller", "emulator", "input", "audio"})
+    return sorted(word for word in words if word.split(":")[0] not in _OF_LIBVIRT)
+
+
+def foreign_devices(text: str, disks: Collection[PurePosixPath], macs: Collection[str]) -> list[str]:
+    """The devices of a domain that we did not give it, as words such as "hostdev" or "disk /dev/sda".
+
+    `disks` and `macs` are the files and the cards that it may have; of everything else we give a fixed number.
+    """
+    left, foreign = Counter(_GIVEN), []
+    for device in from_text(text).iterfind("devices/*"):
+        kind = str(device.tag)
+        if kind in _OF_LIBVIRT:
+            continue
+        if kind == "disk":
+            source = _source(device)
+            known = PurePosixPath(source) in disks
+            kind = f"disk {source}"
+        elif kind == "interface":
+            mac = attribute(device, "mac", "address")
+            known = mac.lower() in macs
+            kind = f"interface {mac}"
+        else:
+            known = left[kind] > 0
+            left[kind] -= 1
+        if not known:
+            foreign.append(kind)
+    return sorted(set(foreign))
+
+
+def _source(disk: Element) -> str:
+    """What is behind a disk: a file, a device, or whatever else its source names."""
+    source = disk.find("source")
+    found = [] if source is None else [source.get(name) for name in ("file", "dev", "name", "protocol")]
+    return next((str(value) for value in found if value), "empty")
 
 
 def machine_family(machine: str) -> str:

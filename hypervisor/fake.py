@@ -6,6 +6,7 @@ answer. With a path, several processes share one fake host through that file, un
 
 import io
 import socket
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -162,14 +163,14 @@ class FakeHypervisor(FakeClones):
     def define(self, spec: DomainSpec) -> None:
         with self._call("define") as host:
             found = host.domains.get(spec.uuid)
-            if found and found.spec == spec:
+            if found and found.spec == spec and not found.foreign:
                 return
             if found and found.active:
                 raise errors.WrongState("the domain is active")
             if any(other.spec.name == spec.name and uuid != spec.uuid for uuid, other in host.domains.items()):
                 raise errors.AlreadyExists(f"the name {spec.name} belongs to another domain")
             if found:
-                found.spec = spec
+                found.spec, found.foreign = spec, ()
             else:
                 host.domains[spec.uuid] = FakeDomain(spec)
         self._tell(spec.uuid, "defined")
@@ -223,6 +224,13 @@ class FakeHypervisor(FakeClones):
         with self._call("disk_paths") as host:
             spec = host.domain(uuid).spec
             return [disk.path for disk in spec.disks] + ([spec.seed_path] if spec.seed_path else [])
+
+    def foreign_devices(self, uuid: UUID, disks: Collection[PurePosixPath], macs: Collection[str]) -> list[str]:
+        with self._call("foreign_devices") as host:
+            domain = host.domain(uuid)
+            found = {f"interface {nic.mac}" for nic in domain.spec.nics if nic.mac.lower() not in macs}
+            paths = [disk.path for disk in domain.spec.disks] + [p for p in [domain.spec.seed_path] if p]
+            return sorted({*domain.foreign, *found, *(f"disk {path}" for path in paths if path not in disks)})
 
     # --- guest and consoles -----------------------------------------------------------------------------------
     def agent(self, uuid: UUID, command: str, arguments: dict[str, Any] | None = None, timeout_seconds: int = 5) -> Any:

@@ -34,6 +34,7 @@ class FakeDomain:
     reason: str = ""
     boots: int = 0
     identity: Identity | None = None
+    foreign: tuple[str, ...] = ()
 
     @property
     def active(self) -> bool:
@@ -164,6 +165,12 @@ class FakeControls:
         with self._open() as host:
             host.domains.pop(uuid, None)
         self._tell(uuid, "undefined")
+
+    def attach(self, uuid: UUID, *devices: str) -> None:
+        """Let exactly these devices be attached to a domain behind our back."""
+        with self._open() as host:
+            host.domain(uuid).foreign = devices
+        self._tell(uuid, "device")
 
     def lose_volume(self, pool: str, name: str) -> None:
         """Delete a file from a pool behind our back."""

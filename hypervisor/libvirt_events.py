@@ -41,6 +41,8 @@ _OTHERS = {
     libvirt.VIR_DOMAIN_EVENT_ID_WATCHDOG: "watchdog",
     libvirt.VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON: "io_error",
     libvirt.VIR_DOMAIN_EVENT_ID_METADATA_CHANGE: "metadata",
+    libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_ADDED: "device",
+    libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED: "device",
 }
 
 

@@ -8,9 +8,8 @@ import os
 import struct
 from pathlib import PurePosixPath
 
-_HEADER = struct.Struct(
-    ">4sI8x4xI8x4xIQQI"
-)  # magic, version, cluster_bits, l1_size, l1 and refcount table, its clusters
+# magic, version, cluster_bits, l1_size, offsets of the l1 and the refcount table, clusters of the latter
+_HEADER = struct.Struct(">4sI8x4xI8x4xIQQI")
 _MAGIC = b"QFI\xfb"
 _LARGEST_CLUSTER_BITS = 21
 
@@ -34,4 +33,4 @@ def is_whole(path: PurePosixPath) -> bool:
         return False
     _magic, _version, cluster_bits, l1_size, l1_offset, refcount_offset, refcount_clusters = _HEADER.unpack(header)
     clusters = refcount_clusters << min(cluster_bits, _LARGEST_CLUSTER_BITS)
-    return length >= max(l1_offset + 8 * l1_size, refcount_offset + clusters)
+    return bool(length >= max(l1_offset + 8 * l1_size, refcount_offset + clusters))

@@ -100,8 +100,10 @@ class NodeView:
 
 
 def nodes(now: datetime | None = None) -> list[NodeView]:
-    """Return every node with its machines and operations counted, and its pools: `promised_gib` is what disks may
-    grow to. A constant number of queries."""
+    """Return every node with its machines and operations counted, and its pools. A constant number of queries.
+
+    `promised_gib` of a pool is what its disks may grow to.
+    """
     now = now or timezone.now()
     pools = StoragePool.objects.annotate(
         promised_gib=Sum("volumes__size_gib", default=0), volume_count=Count("volumes")
@@ -192,6 +194,12 @@ def unclaimed(now: datetime) -> list[Operation]:
     dead = Q(status=OperationStatus.RUNNING, lease_expires_at__lt=now - UNCLAIMED_AFTER)
     rows = Operation.objects.filter(waiting | dead).select_related("node", "project", "actor")
     return list(rows.order_by("created_at")[:SHOWN_FAILED])
+
+
+def with_foreign_devices() -> list[VirtualMachine]:
+    """Return machines whose domain has devices that we did not give it."""
+    rows = VirtualMachine.objects.exclude(foreign_devices="").select_related("node")
+    return list(rows.order_by("name", "id")[:SHOWN_FAILED])
 
 
 def failed_lately(now: datetime) -> list[Operation]:

@@ -1,6 +1,7 @@
 """Domains: define, power, facts. Power verbs look first: what libvirt answers differs between its drivers."""
 
 import contextlib
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 from pathlib import PurePosixPath
@@ -9,7 +10,14 @@ from uuid import UUID
 
 import libvirt
 
-from hypervisor.domain_xml import build_domain, device_inventory, disk_files, machine_family, parse_domain
+from hypervisor.domain_xml import (
+    build_domain,
+    device_inventory,
+    disk_files,
+    foreign_devices,
+    machine_family,
+    parse_domain,
+)
 from hypervisor.errors import AlreadyExists, BadSpec, NotFound, WrongState
 from hypervisor.specs import DomainFacts, DomainSpec, DomainState, HostFacts, OwnerTag
 
@@ -209,6 +217,15 @@ class DomainVerbs(Linked):
     def disk_paths(self, uuid: UUID) -> list[PurePosixPath]:
         """The files behind the domain's disks, the seed among them, without base images."""
         return disk_files(self._lookup(uuid).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+
+    @verb
+    def foreign_devices(self, uuid: UUID, disks: Collection[PurePosixPath], macs: Collection[str]) -> list[str]:
+        """What the domain's definition, or its QEMU, has that is none of ours."""
+        domain = self._lookup(uuid)
+        texts = [domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)]
+        if domain.isActive():
+            texts.append(domain.XMLDesc(0))
+        return sorted({word for text in texts for word in foreign_devices(text, disks, macs)})
 
     @property
     def _undefine_flags(self) -> int:

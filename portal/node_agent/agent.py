@@ -20,6 +20,7 @@ from vms import observer, sweeps
 from vms.models import Node, VirtualMachine, Volume
 from vms.states import LIVE
 
+from . import devices
 from .reaper import Reaper
 from .register import ensure_pool, register
 
@@ -30,6 +31,7 @@ RING_SECONDS = 5.0
 RING_OLDER_THAN = timedelta(seconds=2)
 RETRY_SECONDS = 2.0
 AUDIT_EVERY = 4  # comparisons, so every two minutes
+MAY_CHANGE_DEVICES = frozenset({"defined", "device", "started"})
 
 
 class Events(Protocol):
@@ -48,6 +50,7 @@ class NodeAgent:
         self._reaper: Reaper | None = None
         self._resync = asyncio.Event()
         self._changed: set[UUID] = set()
+        self._rebuilt: set[UUID] = set()
         self._compared = 0
         self._breaches: set[str] = set()
         self._news = asyncio.Event()
@@ -66,6 +69,8 @@ class NodeAgent:
                 self._resync.set()
             else:
                 self._changed.add(event.uuid)
+                if event.what in MAY_CHANGE_DEVICES:
+                    self._rebuilt.add(event.uuid)
                 self._news.set()
 
     async def _observe_changed(self) -> None:
@@ -133,6 +138,8 @@ class NodeAgent:
         Node.objects.filter(pk=self.node.pk).update(memory_free_mib=host.memory_free_mib)
         if self._reaper is not None:
             self._reaper.sweep()
+        if self._compared % AUDIT_EVERY == 0:
+            devices.look(self.node, self.hypervisor)
         self._compared += 1
         if self._compared % AUDIT_EVERY == 0:
             self._audit(self.node)
@@ -167,6 +174,9 @@ class NodeAgent:
         pk = VirtualMachine.objects.filter(domain_uuid=domain_uuid).values_list("pk", flat=True).first()
         if pk is not None:
             observer.observe(pk, domain_uuid, self.hypervisor.domain(domain_uuid))
+        if self.node is not None and domain_uuid in self._rebuilt:
+            self._rebuilt.discard(domain_uuid)
+            devices.look(self.node, self.hypervisor, domain_uuid)
 
     def _say_away(self) -> None:
         if self.node is not None:

@@ -14,7 +14,7 @@ import pytest
 from hypervisor.errors import BadSpec, FileMissing, WrongState
 from hypervisor.libvirt_driver import domains
 from hypervisor.libvirt_driver.bounded import Bounded
-from hypervisor.specs import DomainFacts, DomainState, OwnerTag
+from hypervisor.specs import DomainFacts, DomainSpec, DomainState, OwnerTag
 from tests.contract.rigs import PANIC, Rig
 from tests.contract.waiting import wait_for
 
@@ -130,13 +130,34 @@ def test_a_renamed_domain_is_found_by_its_uuid_and_healed_F17(qemu: Rig) -> None
     assert facts(qemu, spec.uuid).name == spec.name
 
 
+def attached(qemu: Rig, spec: DomainSpec) -> list[str]:
+    disks = {disk.path for disk in spec.disks} | ({spec.seed_path} if spec.seed_path else set())
+    return qemu.hypervisor.foreign_devices(spec.uuid, disks, {nic.mac for nic in spec.nics})
+
+
+def test_a_disk_that_somebody_plugs_in_is_seen_while_it_runs_F17(qemu: Rig) -> None:
+    spec, other = qemu.make(), qemu.hypervisor.ensure_volume(qemu.volume_spec(uuid4()))
+    qemu.hypervisor.start(spec.uuid)
+    assert attached(qemu, spec) == []
+    disk = (
+        f"<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='{other.path}'/>"
+        "<backingStore/><target dev='vdq' bus='virtio'/></disk>"
+    )
+    raw(qemu, spec.uuid).attachDeviceFlags(disk, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    assert attached(qemu, spec) == [f"disk {other.path}"]
+    qemu.hypervisor.force_off(spec.uuid)
+    assert attached(qemu, spec) == []
+
+
 def test_a_foreign_device_is_seen_and_removed_F17(qemu: Rig) -> None:
     spec = qemu.make()
     text = raw(qemu, spec.uuid).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
     foreign = "<filesystem type='mount'><source dir='/'/><target dir='host'/></filesystem></devices>"
     qemu.hypervisor._conn.defineXML(text.replace("</devices>", foreign))  # type: ignore[attr-defined]
     assert "filesystem" in raw(qemu, spec.uuid).XMLDesc()
+    assert attached(qemu, spec) == ["filesystem"]
     qemu.hypervisor.define(spec)
+    assert attached(qemu, spec) == []
     assert "filesystem" not in raw(qemu, spec.uuid).XMLDesc()
 
 

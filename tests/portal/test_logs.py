@@ -49,9 +49,7 @@ def test_secrets_are_cut_by_name_and_by_shape_A23():
     assert "AbCdEfGhIjKlMnOp" not in written
 
 
-def test_request_and_operation_find_one_another_in_the_lines_of_web_and_worker(
-    world, django_capture_on_commit_callbacks
-):
+def test_request_and_operation_are_named_together_by_web_and_worker(world, django_capture_on_commit_callbacks):
     answers = []
 
     def write():

@@ -129,6 +129,42 @@ def test_a_lost_disk_is_said_and_comes_back_when_it_does_F18(world, agent):
     assert seen(vm) == ("running", "running", "")
 
 
+def test_a_foreign_device_is_told_to_staff_once_and_forgotten_when_it_goes_F17(world, agent):
+    vm = world.vm()
+    page = world.browser("admin")
+    agent.resync()
+    assert VirtualMachine.objects.get(pk=vm.pk).foreign_devices == ""
+    world.hypervisor.attach(vm.domain_uuid, "hostdev", "disk /dev/sda")
+    for _event in range(2):
+        agent._rebuilt.add(vm.domain_uuid)
+        agent.observe_domain(vm.domain_uuid)
+    assert VirtualMachine.objects.get(pk=vm.pk).foreign_devices == "disk /dev/sda, hostdev"
+    [entry] = AuditEntry.objects.filter(action="vm.foreign_devices", target_id=vm.pk)
+    assert entry.data == {"devices": "disk /dev/sda, hostdev"}
+    desk = page.get("/admin-desk/").content.decode()
+    assert "has devices that Slipway did not give it" in desk
+    assert "disk /dev/sda, hostdev" in desk
+    assert seen(vm) == ("running", "running", "")  # nothing is taken away from a machine that runs
+    world.hypervisor.attach(vm.domain_uuid)
+    agent._compared = 0
+    agent.resync()  # the event was lost
+    assert VirtualMachine.objects.get(pk=vm.pk).foreign_devices == ""
+    assert "has devices that" not in page.get("/admin-desk/").content.decode()
+
+
+def test_the_next_start_leaves_a_foreign_device_out_F17(world, agent):
+    vm = world.vm()
+    world.hypervisor.happen(vm.domain_uuid, DomainState.STOPPED, "shutdown")
+    world.hypervisor.attach(vm.domain_uuid, "filesystem")
+    agent.resync()
+    assert VirtualMachine.objects.get(pk=vm.pk).foreign_devices == "filesystem"
+    services.request_start(world.actor("alice"), vm.pk)
+    world.drain()
+    agent._compared = 0
+    agent.resync()
+    assert VirtualMachine.objects.get(pk=vm.pk).foreign_devices == ""
+
+
 @pytest.mark.parametrize("to_nothing", [False, True])
 def test_a_disk_that_was_cut_off_is_as_good_as_lost_and_nothing_new_takes_its_place_F18(world, agent, to_nothing):
     vm = world.vm()

@@ -295,7 +295,7 @@ def test_every_recorded_action_has_a_sentence():
 
 def test_the_nodes_say_how_long_their_queue_is_and_since_when_its_oldest_waits(world, django_assert_num_queries):
     page = world.browser("admin")
-    assert "Operations 0 waiting, 0 under way, 0 parked Waiting since –" in words(page.get("/admin-desk/nodes/"))
+    assert "Operations 0 waiting, 0 under way, 0 parked Waiting since" in words(page.get("/admin-desk/nodes/"))
     for name in ("web-1", "web-2", "web-3"):
         world.vm(name, drain=False)
     waiting, parked, running = Operation.objects.order_by("created_at")

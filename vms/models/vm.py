@@ -48,6 +48,10 @@ class VirtualMachine(models.Model):
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     version = models.PositiveIntegerField(default=1, help_text="grows with every change that browsers should see")
 
+    foreign_devices = models.CharField(
+        max_length=300, blank=True, db_default="", help_text="what somebody attached to its domain behind our back"
+    )
+
     class Meta:
         constraints: ClassVar[list[Any]] = [
             models.UniqueConstraint(

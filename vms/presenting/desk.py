@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from .. import overview
-from ..models import Operation, StoragePool
+from ..models import Operation, StoragePool, VirtualMachine
 from ..overview import NodeView
 from ..steps import STEPS, steps_of
 from . import amounts
@@ -51,6 +51,7 @@ def attention(nodes: list[NodeView]) -> list[Item]:
     items = [item for view in nodes for item in _about_node(view)]
     items += [_full(view, pool) for view in nodes for pool in view.pools if fullness(pool) >= overview.POOL_NEARLY_FULL]
     items += [_unclaimed(operation) for operation in overview.unclaimed(now)]
+    items += [_foreign(vm) for vm in overview.with_foreign_devices()]
     items += [_failed(operation) for operation in overview.failed_lately(now)]
     return items
 
@@ -111,6 +112,20 @@ def _unclaimed(operation: Operation) -> Item:
         operation.lease_expires_at or operation.created_at,
         _look_at(operation),
         joint=_(": "),
+    )
+
+
+def _foreign(vm: VirtualMachine) -> Item:
+    return Item(
+        f"foreign-{vm.pk}",
+        "wait",
+        vm.name,
+        reverse("vms:detail", args=[vm.pk]),
+        _("has devices that Slipway did not give it"),
+        _("Somebody attached them on %(node)s. Once it is off, its next start leaves them out.")
+        % {"node": vm.node.name},
+        acts=(Act(reverse("vms:detail", args=[vm.pk]), _("Look")),),
+        detail=vm.foreign_devices,
     )
 
 

@@ -24,6 +24,7 @@ SENTENCES: dict[str, str | Promise] = {
     "vm.resize": gettext_lazy("%(who)s changed the size of %(name)s"),
     "vm.delete": gettext_lazy("%(who)s deleted %(name)s"),
     "vm.rename": gettext_lazy("%(who)s renamed or described %(name)s"),
+    "vm.foreign_devices": gettext_lazy("%(who)s found devices at %(name)s that it had not been given"),
     "vm.follow": gettext_lazy("%(who)s noted what %(name)s did by itself"),
     "vm.prepare": gettext_lazy("%(who)s had %(name)s prepared for a template"),
     "vm.spare": gettext_lazy("%(who)s made the spare %(name)s"),
