@@ -67,6 +67,7 @@ class Soak(ABC):
         self.audits = 0
         self.began = time.monotonic()
         self.happens = "nothing"  # which fault lasts just now
+        self.unsettled = ""  # what was still wrong when waiting was given up
         self._left: list[str] = []
 
     @abstractmethod
@@ -78,8 +79,11 @@ class Soak(ABC):
         """Return what can fail now."""
 
     def finish(self) -> None:
-        """Wait until all that was asked for has ended, and the audit is clean."""
-        self.portal.settled(SETTLED_SECONDS)
+        """Wait until all that was asked for has ended, and the audit is clean; what has not is told by the verdicts."""
+        try:
+            self.portal.settled(SETTLED_SECONDS)
+        except AssertionError as unsettled:
+            self.unsettled = str(unsettled)
         self.look()
 
     # --- faults -------------------------------------------------------------------------------------------------
@@ -176,10 +180,14 @@ class Soak(ABC):
         show(title, ["fault", "times", *head], _times(self.repairs))
         for what, found in (("refused", self.refused), ("consoles", self.consoles), ("trouble", self.errors)):
             print(f"{what}: {dict(found)}")
-        print(f"acknowledged {len(self.acknowledged)}, finished {len(finished)}, audits {self.audits}")
+        both = self.acknowledged & finished
+        print(f"acknowledged {len(self.acknowledged)}, of them finished {len(both)}, audits {self.audits}")
+        if self.unsettled:
+            print(f"not settled after {SETTLED_SECONDS:.0f} s: {self.unsettled}")
         good = verdict("lost", len(self.acknowledged - {row[0] for row in operations}), 0)
         good &= verdict("never ended", len(operations) - len(finished), 0)
         good &= verdict("faults never forgotten", len(self.wounds), 0)
+        good &= verdict("settled in the end", int(bool(self.unsettled)), 0)
         return verdict("lasting breaches of invariants", len(self.breaches), 0) and good
 
 

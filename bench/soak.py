@@ -23,9 +23,12 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))  # with all that it started
     opened = on_the_fake(asked.seed, asked.postgresql) if asked.fake else on_real_parts(asked.seed)
     with opened as soak:
-        soak.run(60 * asked.minutes, asked.fault_every)
-        soak.finish()
-        return 0 if soak.tell() else 1
+        try:
+            soak.run(60 * asked.minutes, asked.fault_every)
+            soak.finish()
+        finally:  # also of a run that broke off: what it saw until then is what it was for
+            good = soak.tell()
+        return 0 if good else 1
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ SHORT = {
         "--many",
         "2",
     ],
+    "soak": ["--fake", "--minutes", "0.05", "--fault-every", "60"],
 }
 
 
