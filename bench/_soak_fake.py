@@ -11,7 +11,11 @@ from tests.faults.installation import Installation, Refused
 from ._soak import Fault, Soak
 
 MACHINES = 8
-VERBS = ("start", "stop", "force_off", "reboot", "pause", "resume", "console", "delete")
+BOXES = 3
+VERBS = ("start", "stop", "force_off", "reboot", "pause", "resume", "resize", "console", "delete")
+OF_BOXES = ("reset", "pause", "resume", "reset", "pause", "resume", "delete")
+SIZES = ("small", "medium")
+SHARE_OF_BOXES = 0.4
 CALL_SECONDS = 0.1
 
 
@@ -21,10 +25,15 @@ class FakeSoak(Soak):
     def __init__(self, portal: Installation, seed: int) -> None:
         super().__init__(portal, seed)
         self.names: list[str] = []
+        self.boxes: list[str] = []
         self.made = 0
+        self.acknowledged.add(portal("prepare_boxes"))
 
     def ask(self) -> None:
         try:
+            if self.chance.random() < SHARE_OF_BOXES:
+                self._ask_boxes()
+                return
             if len(self.names) < MACHINES:
                 self.made += 1
                 name = f"v-{self.made}"
@@ -36,13 +45,28 @@ class FakeSoak(Soak):
                 self.portal("console", name)
                 self.consoles["opened"] += 1
                 return
-            self.acknowledged.add(self.portal("ask", verb, name))
+            more = [self.chance.choice(SIZES)] if verb == "resize" else []
+            self.acknowledged.add(self.portal("ask", verb, name, *more))
             if verb == "delete":
                 self.names.remove(name)
         except Refused as refusal:
             # a machine may end between a ticket and its use, so why a console was refused is told
             kind, _colon, why = str(refusal).partition(": ")
             self.refused[f"{kind} {why}" if kind == "ConsoleRefused" else kind] += 1
+
+    def _ask_boxes(self) -> None:
+        """A sandbox more, or something of one that there is; one clone is to wait (faults/driver_boxes.py)."""
+        if len(self.boxes) < BOXES:
+            self.made += 1
+            name = f"b-{self.made}"
+            self.acknowledged.add(self.portal("box", name))
+            self.boxes.append(name)
+            return
+        verb, name = self.chance.choice(OF_BOXES), self.chance.choice(self.boxes)
+        if operation := self.portal("ask_box", verb, name):
+            self.acknowledged.add(operation)
+        if verb == "delete":
+            self.boxes.remove(name)
 
     def faults(self) -> dict[str, Fault]:
         return {

@@ -19,6 +19,7 @@ from django.core.management import call_command  # noqa: E402
 from django.db import close_old_connections  # noqa: E402
 
 from accounts.models import QuotaLimit  # noqa: E402
+from tests.faults.driver_boxes import Boxes  # noqa: E402
 from tests.faults.driver_fatal import Fatal  # noqa: E402
 from tests.faults.driver_host import Host  # noqa: E402
 from tests.faults.driver_people import People  # noqa: E402
@@ -27,7 +28,7 @@ from tests.portal.world import make_world  # noqa: E402
 from vms.models import Node  # noqa: E402
 
 
-class Driver(People, Host, View, Fatal):
+class Driver(People, Host, View, Boxes, Fatal):
     """Commands by name; arguments and answers are JSON."""
 
     def __init__(self) -> None:

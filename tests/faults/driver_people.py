@@ -25,9 +25,9 @@ class People(Base):
         new = services.NewVm(name=name, **{key: _hashable(value) for key, value in wanted.items()})
         return str(services.request_create(self.actor(), new)[1].pk)
 
-    def ask(self, verb: str, name: str) -> str:
+    def ask(self, verb: str, name: str, *more: str) -> str:
         vm = VirtualMachine.objects.exclude(desired_state=DesiredState.DELETED).get(name=name)
-        answer = getattr(services, f"request_{verb}")(self.actor(), vm.pk)
+        answer = getattr(services, f"request_{verb}")(self.actor(), vm.pk, *more)
         return str((answer[1] if isinstance(answer, tuple) else answer).pk)
 
     def ask_at(self, verb: str, name: str, moment: float) -> str:

@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections import Counter
 
 import pytest
 
@@ -40,6 +41,7 @@ def kill_at_random(home, times, seed):
         assert {row[3] for row in operations} <= NOBODYS_FAULT, operations
         takeovers = sum(row[5] for row in operations)
         print(f"{times} kills, {len(operations)} operations, {takeovers} takeovers, the last ended {took:.1f} s after")
+        print(dict(Counter(row[1] for row in operations)))
         assert takeovers > times / 20
         assert took < REPAIRED_SECONDS + 15  # what waits behind others has its own work to do as well
 
