@@ -10,7 +10,9 @@ import libvirt_qemu
 import pytest
 
 from tests.live import Api, Live, traces, wait_for
+from tests.pace import comes_in_time
 
+SEEN_SECONDS = 2.0  # with an event
 OFF, RUNNING, PAUSED = libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_PAUSED
 
 
@@ -94,10 +96,10 @@ def test_what_virsh_does_is_shown_within_seconds_F16(alice, host, micro):
         alice.do(micro["id"], "start")
     for act, status in ((domain.suspend, "paused"), (domain.resume, "running"), (domain.destroy, "stopped")):
         act()
-        wait_for(lambda status=status: read(alice, micro)["status"] == status, 5, f"not shown as {status}")
+        comes_in_time(lambda: read(alice, micro)["status"] == status, f"shown as {status}", SEEN_SECONDS)  # noqa: B023
     domain.create()
-    wait_for(lambda: read(alice, micro)["status"] == "running", 5, "not shown as running")
-    wait_for(lambda: read(alice, micro)["desired_state"] == "running", 5, "the wish did not follow")
+    comes_in_time(lambda: read(alice, micro)["status"] == "running", "shown as running", SEEN_SECONDS)
+    comes_in_time(lambda: read(alice, micro)["desired_state"] == "running", "the wish has followed", SEEN_SECONDS)
 
 
 def test_an_undefined_domain_is_missing_and_comes_back_when_it_is_started_F17(alice, host, micro):
