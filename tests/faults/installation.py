@@ -132,17 +132,18 @@ class Installation:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port if name == "web" else self.gateway_port)) == 0
 
-    def bear(self, threads: int = 8, plans: Path | None = None) -> "Child":
+    def bear(self, threads: int = 8, plans: Path | None = None, impatient: Path | None = None) -> "Child":
         """Return a worker that was forked off one that is loaded already (tests/faults/nursery.py).
 
         `plans`: the folder that says at which place of which operation it kills itself (tests/faults/fatal.py).
+        `impatient`: where it notes what an impatient broker sent it again (tests/faults/impatience.py).
         """
         if "nursery" not in self.running:
             self.start("nursery")
         nursery = self.running["nursery"]
         assert nursery.stdin
         assert nursery.stdout
-        nursery.stdin.write(json.dumps([worker_words(NODE, threads), str(plans or "")]) + "\n")
+        nursery.stdin.write(json.dumps([worker_words(NODE, threads), str(plans or ""), str(impatient or "")]) + "\n")
         nursery.stdin.flush()
         self.children.append(Child(int(nursery.stdout.readline())))
         return self.children[-1]

@@ -1,8 +1,8 @@
 """Workers that are loaded already: each is forked off a process that has imported everything, and starts in a blink.
 
 So hundreds of them can be killed in the time that an import of Django would take for ten. Started by
-`installation.py`; a line of JSON in (a worker's words, and the folder of its fatal plans or ""), the number of its
-process out.
+`installation.py`; a line of JSON in (a worker's words, the folder of its fatal plans or "", the file in which an
+impatient one counts or ""), the number of its process out.
 """
 
 import json
@@ -18,7 +18,7 @@ import django
 django.setup()
 
 from portal.celery import app  # noqa: E402 - apps must be loaded first
-from tests.faults import fatal  # noqa: E402
+from tests.faults import fatal, impatience  # noqa: E402
 from vms import tasks  # noqa: E402
 from vms.operations import runner  # noqa: E402
 
@@ -37,7 +37,9 @@ def main() -> None:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.close(0)
             answers.close()
-            words, plans = json.loads(line)
+            words, plans, visible = json.loads(line)
+            if visible:
+                impatience.arm(Path(visible))
             if plans:
                 fatal.arm(Path(plans))
             app.worker_main(words)

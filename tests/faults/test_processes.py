@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from tests.faults.conftest import CALL_SECONDS
 from tests.pace import in_time
 
 pytestmark = pytest.mark.timeout(600)
@@ -46,6 +47,27 @@ def test_sixteen_deliveries_and_a_late_one_have_one_effect_F3(on_fake, ours):
         ("stop", "succeeded", 1),
     ]
     assert set(on_fake("boots").values()) == {1}
+
+
+def test_messages_that_are_sent_again_to_four_workers_have_one_effect_F3(on_fake, ours):
+    """By a broker that waits 4 s for each, while the work takes longer."""
+    on_fake.kill("worker")
+    again = on_fake.home / "again"
+    again.unlink(missing_ok=True)
+    workers = [on_fake.bear(threads=2, impatient=again) for _number in range(4)]
+    on_fake("slow", 3 * CALL_SECONDS)
+    operations = {on_fake("create", ours.name()) for _number in range(8)}
+    on_fake.wait(lambda: on_fake("live") == 0, 120, "all have ended")
+    on_fake("slow", CALL_SECONDS)
+    assert {(row[0], *row[1:3], row[4]) for row in ours.settled()} == {
+        (operation, "create", "succeeded", 1) for operation in operations
+    }
+    assert set(on_fake("boots").values()) == {1}
+    sent_again = again.read_text().split()
+    assert set(sent_again) & operations
+    print(f"{len(sent_again)} messages of {len(operations)} operations came again")
+    for worker in workers:
+        worker.kill()
 
 
 def test_agent_and_beat_die_too_and_the_bells_with_them_F2(on_fake, ours):
