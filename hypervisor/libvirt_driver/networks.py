@@ -12,7 +12,14 @@ from hypervisor import nft_guard
 from hypervisor.dhcp_hosts import DhcpHosts
 from hypervisor.dhcp_release import release_lease
 from hypervisor.errors import AlreadyExists, BadSpec, HypervisorError, NotFound
-from hypervisor.network_xml import build_filter, build_network, build_reload, dnsmasq_options, parse_binding, parse_network
+from hypervisor.network_xml import (
+    build_filter,
+    build_network,
+    build_reload,
+    dnsmasq_options,
+    parse_binding,
+    parse_network,
+)
 from hypervisor.nft_guard import build_admission, build_dismissal, build_guard, parse_guests, table_name
 from hypervisor.nft_rules import build_removal, build_table
 from hypervisor.specs import FirewallSpec, NetworkKind, NetworkSpec

@@ -7,15 +7,56 @@ from functools import partial
 
 import pytest
 
+from sandboxes import services as sandbox_services
+from sandboxes.models import Template
 from tests.portal.lab import SANDBOX_KINDS
 from tests.simulation.model import Model
+from tests.simulation.sandbox_model import SWEEP_SECONDS, SandboxModel
 from vms import services
 from vms.models import Operation, VirtualMachine
-from vms.states import OperationKind
+from vms.states import LIVE, OperationKind
 
 BEFORE = {OperationKind.START: ["stop"], OperationKind.RESUME: ["pause"], OperationKind.RESIZE: ["stop"]}
 ALONE_SECONDS = 120.0
 REPAIRED_SECONDS = 30.0  # lease 15 s, bell 5 s, and what the work itself takes
+
+
+def machine_steps(model, kind):
+    """Ask for this kind, and before it for what it needs; each `yield` waits until that has ended, but for the last."""
+    actor = model.world.actor("alice")
+    vm = services.request_create(actor, services.NewVm("web-1", "micro", "nano", "harbor"))[0]
+    for verb in [*BEFORE.get(kind, ()), kind] if kind != OperationKind.CREATE else ():
+        yield
+        more = ("medium",) if verb == OperationKind.RESIZE else ()
+        getattr(services, f"request_{verb}")(actor, vm.pk, *more)
+
+
+def sandbox_steps(model, kind):
+    """The same for what sandboxes have. Beat makes what waits in the pool."""
+    actor = model.world.actor("alice")
+    Template.objects.update(pool_size=0)
+    sandbox_services.request_prepare(model.world.actor("admin"), "micro")
+    if kind == OperationKind.PREPARE:
+        return
+    yield
+    if kind in (OperationKind.SPARE, OperationKind.CLAIM):
+        Template.objects.update(pool_size=1)
+        found = model.scheduler.run_until(Operation.objects.filter(kind="spare").exists, 3 * SWEEP_SECONDS)
+        assert found
+        if kind == OperationKind.SPARE:
+            return
+        yield
+        Template.objects.update(pool_size=0)
+    new = sandbox_services.NewSandbox("micro", project="harbor", name="box-1", lease_minutes=60)
+    sandbox = sandbox_services.request_sandbox(actor, new)[0]
+    verbs = {
+        OperationKind.RESET: ["reset"],
+        OperationKind.SUSPEND: ["pause"],
+        OperationKind.RESTORE: ["pause", "resume"],
+    }
+    for verb in verbs.get(kind, ()):
+        yield
+        getattr(sandbox_services, f"request_{verb}")(actor, sandbox.vm_id)
 
 
 def one(kind, kill_at, beginning, scheduler_for, patch):
@@ -23,14 +64,12 @@ def one(kind, kill_at, beginning, scheduler_for, patch):
     scheduler = scheduler_for(1)
     world = beginning()
     with scheduler.watching():
-        model = Model(world, scheduler, patch)
+        of_sandboxes = kind in SANDBOX_KINDS
+        model = (SandboxModel if of_sandboxes else Model)(world, scheduler, patch)
         model.calm = True
-        actor = world.actor("alice")
-        vm = services.request_create(actor, services.NewVm("web-1", "micro", "nano", "harbor"))[0]
-        for verb in [*BEFORE.get(kind, ()), kind] if kind != OperationKind.CREATE else ():
+        for _asked in (sandbox_steps if of_sandboxes else machine_steps)(model, kind):
             settle(scheduler)
-            more = ("medium",) if verb == OperationKind.RESIZE else ()
-            getattr(services, f"request_{verb}")(actor, vm.pk, *more)
+        assert Operation.objects.filter(kind=kind).exists()
         scheduler.places, scheduler.kill_at = 0, kill_at
         really = scheduler.kill
 
@@ -50,14 +89,12 @@ def one(kind, kill_at, beginning, scheduler_for, patch):
 
 
 def settle(scheduler):
-    from vms.states import LIVE
-
     assert scheduler.run_until(lambda: not Operation.objects.filter(status__in=LIVE).exists(), ALONE_SECONDS)
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("kind", sorted(set(OperationKind.values) - SANDBOX_KINDS))
+@pytest.mark.parametrize("kind", sorted(OperationKind.values))
 def test_killed_at_every_place_F1_F2(kind, beginning, scheduler_for, monkeypatch):
     with monkeypatch.context() as patch:
         places = one(kind, None, beginning, scheduler_for, patch).scheduler.places
@@ -69,4 +106,4 @@ def test_killed_at_every_place_F1_F2(kind, beginning, scheduler_for, monkeypatch
         assert ends == {("succeeded", "")}, (kind, place, ends, model.scheduler.trace[-40:])
         assert model.breaches() == [], (kind, place)
         assert max(model.repairs, default=0.0) <= REPAIRED_SECONDS, (kind, place)
-        assert VirtualMachine.objects.exists() is (kind != OperationKind.DELETE)
+        assert VirtualMachine.objects.exists() is (kind not in (OperationKind.DELETE, OperationKind.PREPARE))

@@ -122,7 +122,9 @@ class OperationCard:
         if operation.is_parked:
             why = _("The worker of %(node)s does not know this step. It goes on by itself once that is updated.")
             since = operation.step_at or operation.created_at
-            return StepLine("now", _("Waiting for a newer worker"), since=since, why=why % {"node": operation.node.name})
+            return StepLine(
+                "now", _("Waiting for a newer worker"), since=since, why=why % {"node": operation.node.name}
+            )
         why = ""
         if operation.attempt > 1:
             why = _("Attempt %(n)s.") % {"n": operation.attempt}
