@@ -73,6 +73,13 @@ def portal(home: Path, host: PrivateHost) -> Iterator[Installation]:
 
 
 @pytest.fixture
+def audited(portal: Installation) -> Iterator[None]:
+    """Ask every node of a portal, the test's or its file's, for its invariants when a test has ended."""
+    yield
+    portal.audit()
+
+
+@pytest.fixture
 def running(portal: Installation) -> tuple[str, str]:
     """Return (name, domain uuid) of a running machine."""
     machines = portal("machines")

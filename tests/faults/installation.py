@@ -205,6 +205,15 @@ class Installation:
     def log(self, name: str) -> str:
         return (self.home / f"{name}.log").read_text()[-2500:]
 
+    def audit(self) -> None:
+        """Wait until every node's audit is clean: two comparisons at the most."""
+        for driver in [name for name in self.running if name.partition("@")[0] == "driver"]:
+            self.wait(lambda driver=driver: self._clean(driver), 90, f"the audit of {driver} is clean")
+
+    def _clean(self, driver: str) -> bool:
+        self.say(driver, "breaches")
+        return self.hear(driver) == []
+
     def settled(self, seconds: float = 90.0) -> list[list[Any]]:
         """Wait until no operation is live and every promise holds again; return all operations."""
         self.wait(lambda: self("live") == 0, seconds, "every operation has ended")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.installation import Refused, installation
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("audited")]
 HOUR = 3600
 CALL_SECONDS = 0.4
 

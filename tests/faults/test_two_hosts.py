@@ -11,7 +11,7 @@ from tests.faults.conftest import BOOTED
 from tests.faults.installation import Refused, installation
 from tests.faults.private_host import PrivateHost
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("audited")]
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ from django.db import OperationalError, connection, connections, transaction
 
 from accounts import retrying
 from accounts.models import AuditEntry, Project
-from accounts.refusals import InvalidState, OperationInProgress
+from accounts.refusals import InvalidState, NotVisible, OperationInProgress
 from accounts.retrying import collided, retried
 from portal.invariants import evaluate
+from sandboxes import services as sandboxes
 from tests.portal.consoles import ticket
-from tests.portal.lab import SANDBOX_KINDS
+from tests.portal.lab import SANDBOX_KINDS, make_lab, stub_gateway
 from tests.portal.world import make_world
 from vms import console_access, services
 from vms.console_access import ConsoleRefused
@@ -204,11 +205,39 @@ def test_of_two_verbs_at_once_one_is_admitted_F22(shared_world, pair):
     assert all(isinstance(answer, OperationInProgress | InvalidState) for answer in refused), answers
     live = Operation.objects.filter(vm=vm, status__in=LIVE)
     assert live.count() == 1
+    assert "delete" not in pair or live.get().kind == "delete"
     preempted = Operation.objects.filter(vm=vm, error_code="preempted").count()
     if pair == ("delete", "delete"):
         assert not refused
     else:
         assert len(refused) + preempted == 1
         assert preempted == 0 or live.get().kind in PREEMPTS
+    world.drain()
+    assert evaluate(world.hypervisor) == []
+
+
+SANDBOX_VERBS = ("delete", "extend", "keep", "pause", "reset")  # asked of one that runs
+
+
+@pytest.mark.parametrize("pair", list(combinations_with_replacement(SANDBOX_VERBS, 2)), ids="-".join)
+def test_of_two_verbs_of_a_sandbox_at_once_the_outcome_is_one_order_of_them_F22(shared_world, pair, monkeypatch):
+    world = shared_world
+    stub_gateway(monkeypatch)
+    lab = make_lab(world)
+    lab.prepared()
+    box = lab.sandbox()
+    alice, more = world.actor("alice"), {"extend": (30,)}
+
+    def ask(verb):
+        return lambda: getattr(sandboxes, f"request_{verb}")(alice, box.vm_id, *more.get(verb, ()))
+
+    answers = at_once(*map(ask, pair))
+    refused = [answer for answer in answers if isinstance(answer, Exception)]
+    assert all(isinstance(answer, OperationInProgress | InvalidState | NotVisible) for answer in refused), answers
+    assert len(refused) < 2
+    live = list(Operation.objects.filter(vm=box.vm_id, status__in=LIVE).values_list("kind", flat=True))
+    if "delete" in pair and "keep" not in pair:  # kept first, it is a machine, and no sandbox that could be deleted
+        assert live == ["delete"]
+    assert len(live) <= 1
     world.drain()
     assert evaluate(world.hypervisor) == []
