@@ -89,7 +89,10 @@ class NewTemplateForm(SlipwayForm):
         label=_("Pause after minutes without use"),
         required=False,
         min_value=1,
-        help_text=_("A command that runs or an open console is use. A paused sandbox's clock stands still."),
+        help_text=_(
+            "A command that runs, an open console and a file that comes or goes are use. "
+            "A paused sandbox's clock stands still."
+        ),
     )
     share_ram = forms.BooleanField(
         label=_("Share memory pages between its sandboxes"),

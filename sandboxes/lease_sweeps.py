@@ -10,8 +10,8 @@ import structlog
 from django.conf import settings
 from django.core.mail import send_mail
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
-from django.db.models.functions import Now
+from django.db.models import DurationField, Exists, ExpressionWrapper, F, IntegerField, OuterRef, Q, QuerySet
+from django.db.models.functions import Cast, Now
 from django.utils.translation import gettext as _
 from django.utils.translation import override
 
@@ -151,28 +151,33 @@ def _delete(vm_id: UUID) -> bool:
     return True
 
 
-def pause_idle() -> int:
-    """Note who is used, and pause to disk what nobody used for as long as its template allows."""
-    rows = Sandbox.objects.filter(
+def _idle(now: datetime) -> QuerySet[Sandbox]:
+    """Return what nobody used for as long as its template allows, what was used longest ago first."""
+    minutes = Cast("template__idle_minutes", IntegerField())  # Django multiplies no positive integers on SQLite
+    allowed = ExpressionWrapper(minutes * timedelta(minutes=1), output_field=DurationField())
+    return _pausable().annotate(allowed=allowed).filter(used_at__lte=now - F("allowed")).order_by("used_at", "pk")
+
+
+def _pausable() -> QuerySet[Sandbox]:
+    return Sandbox.objects.filter(
         template__idle_minutes__isnull=False, expires_at__isnull=False, ended_at=None, vm__role=Role.SANDBOX,
         vm__observed_state=ObservedState.RUNNING,
     )  # fmt: skip
-    used = Q(vm__runs__status__in=RUN_LIVE) | Q(vm__console_sessions__isnull=False)
+
+
+def pause_idle() -> int:
+    """Note who is used, and pause to disk what nobody used for as long as its template allows."""
     now = clock.now()
-    in_use = list(rows.filter(used).values_list("pk", flat=True).distinct())
-    Sandbox.objects.filter(pk__in=in_use).update(used_at=now)
-    paused = 0
-    for sandbox in rows.exclude(pk__in=in_use).select_related("template")[:AT_ONCE]:
-        if sandbox.used_at <= now - timedelta(minutes=sandbox.template.idle_minutes or 0):
-            paused += _pause_idle(sandbox.pk, sandbox.vm_id)
-    return paused
+    used = Q(vm__runs__status__in=RUN_LIVE) | Q(vm__console_sessions__isnull=False)
+    Sandbox.objects.filter(pk__in=_pausable().filter(used).values("pk")).update(used_at=now)
+    return sum(_pause_idle(pk, vm, now) for pk, vm in list(_idle(now).values_list("pk", "vm")[:AT_ONCE]))
 
 
 @retried
 @transaction.atomic
-def _pause_idle(pk: UUID, vm_id: UUID) -> bool:
+def _pause_idle(pk: UUID, vm_id: UUID, now: datetime) -> bool:
     vm = lock_vm(vm_id)
-    sandbox = Sandbox.objects.select_related("vm").filter(pk=pk, ended_at=None, expires_at__isnull=False).first()
+    sandbox = _idle(now).select_related("vm").filter(pk=pk).first()
     if vm is None or sandbox is None or running.in_use(sandbox):
         return False
     try:

@@ -122,7 +122,11 @@ async def put_file(request: HttpRequest, vm_id: str, wanted: Query[PutParams]) -
     sandbox = await sync_to_async(_may_put)(request, vm_id)
     body = _pieces(request)
     put = sync_to_async(gateway_runs.put_file, thread_sensitive=False)  # it lasts as long as the guest takes
-    return shapes.Put(bytes=await put(sandbox.vm, wanted.path, body, kind=wanted.kind, mode=wanted.mode))
+    try:
+        count = await put(sandbox.vm, wanted.path, body, kind=wanted.kind, mode=wanted.mode)
+    finally:
+        await sync_to_async(services.note_use)(sandbox)  # it may have taken minutes
+    return shapes.Put(bytes=count)
 
 
 def _may_put(request: HttpRequest, vm_id: str) -> Sandbox:
@@ -130,6 +134,7 @@ def _may_put(request: HttpRequest, vm_id: str) -> Sandbox:
     sandbox = get_sandbox_for(caller(request), vm_id, Verb.CONSOLE)
     if int(request.headers.get("Content-Length") or 0) > settings.FILES_AT_MOST_BYTES:
         raise TooLarge(_("At most %(n)s MiB at once.") % {"n": settings.FILES_AT_MOST_BYTES // 2**20})
+    services.note_use(sandbox)
     return sandbox
 
 
@@ -147,8 +152,9 @@ class GetParams(BaseModel):
 @streams.get("sandboxes/{vm_id}/files", response=None, openapi_extra={"responses": BYTES})
 async def get_file(request: HttpRequest, vm_id: str, wanted: Query[GetParams]) -> StreamingHttpResponse:
     """Return a file of a sandbox, or a folder as a tar; `X-Slipway-Kind` says which."""
-    sandbox = await sync_to_async(get_sandbox_for)(caller(request), vm_id, Verb.CONSOLE)
+    sandbox = await sync_to_async(_may_get)(request, vm_id)
     stack = AsyncExitStack()
+    stack.push_async_callback(sync_to_async(services.note_use), sandbox)  # it may take minutes
     found = await stack.enter_async_context(gateway_runs.open_file(sandbox.vm, wanted.path))
     name = wanted.path.rstrip("/").rpartition("/")[2] or "root"
     name += ".tar" if found.kind == "folder" else ""
@@ -159,6 +165,12 @@ async def get_file(request: HttpRequest, vm_id: str, wanted: Query[GetParams]) -
     }
     return StreamingHttpResponse(_until_closed(stack, found.pieces), content_type="application/octet-stream",
                                  headers=headers)  # fmt: skip
+
+
+def _may_get(request: HttpRequest, vm_id: str) -> Sandbox:
+    sandbox = get_sandbox_for(caller(request), vm_id, Verb.CONSOLE)
+    services.note_use(sandbox)
+    return sandbox
 
 
 async def _until_closed(stack: AsyncExitStack, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

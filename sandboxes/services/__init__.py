@@ -11,13 +11,14 @@ from .lease import (
 )
 from .new import NewSandbox, request_sandbox
 from .reset import request_reset
-from .runs import NewRun, request_kill, request_run
+from .runs import NewRun, note_use, request_kill, request_run
 from .templates import NewTemplate, request_pool, request_prepare, request_retire, request_template
 
 __all__ = [
     "NewRun",
     "NewSandbox",
     "NewTemplate",
+    "note_use",
     "request_delete",
     "request_extend",
     "request_isolation_check",

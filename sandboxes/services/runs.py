@@ -58,10 +58,16 @@ def request_run(actor: Actor, vm_id: UUID | str, new: NewRun) -> Run:
         run.refresh_from_db(fields=["created_at"])
         vm = sandbox.vm
         record(actor, "run.create", project=vm.project, kind="sandbox", target=vm.pk, name=vm.name, run=str(run.pk))
-        Sandbox.objects.filter(pk=sandbox.pk).update(used_at=Now())
+        note_use(sandbox)
         if may_begin:
             transaction.on_commit(partial(running.start, run.pk))
     return run
+
+
+@retried
+def note_use(sandbox: Sandbox) -> None:
+    """Keep when a sandbox was last used, by which it is seen to be idle."""
+    Sandbox.objects.filter(pk=sandbox.pk).update(used_at=Now())
 
 
 def shell(command: str) -> list[str]:

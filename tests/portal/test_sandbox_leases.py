@@ -12,7 +12,7 @@ from accounts.services import set_limits
 from hypervisor.errors import NoSpace
 from hypervisor.specs import DomainState
 from portal.invariants import evaluate
-from sandboxes import ledger, services, sweeps
+from sandboxes import lease_sweeps, ledger, services, sweeps
 from sandboxes.models import Run, Sandbox, Template
 from tests.portal.lab import make_lab, stub_gateway
 from vms import quotas
@@ -307,3 +307,28 @@ def test_what_nobody_uses_is_paused_and_its_clock_too(lab, box, use):
     lab.world.drain()
     assert lab.again(box).lease_status == ("running" if use else "paused")
     assert AuditEntry.objects.filter(action="sandbox.idle").exists() is not bool(use)
+
+
+def test_every_idle_sandbox_has_its_turn_however_many_there_are(lab, box, monkeypatch):
+    monkeypatch.setattr(lease_sweeps, "AT_ONCE", 1)
+    Template.objects.update(idle_minutes=10)
+    boxes = [box, *(lab.sandbox(f"box-{number}") for number in (2, 3, 4))]
+    for one in reversed(boxes):
+        pass_time(one, minutes=11)
+        assert sweeps.pause_idle() == 1
+        assert lab.again(one).lease_status == "paused"
+        lab.world.drain()
+    assert sweeps.pause_idle() == 0
+
+
+@pytest.mark.parametrize("method", ["PUT", "GET"])
+def test_a_file_that_comes_or_goes_is_use(lab, box, method):
+    Template.objects.update(idle_minutes=10)
+    pass_time(box, minutes=11)
+    answer = lab.world.api("alice").call(
+        method, f"sandboxes/{box.vm_id}/files?path=/tmp/x", b"" if method == "PUT" else None
+    )
+    assert answer.status_code == 200
+    assert sweeps.pause_idle() == 0
+    pass_time(box, minutes=11)
+    assert sweeps.pause_idle() == 1
