@@ -48,6 +48,18 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("SLIPWAY_SUBNET", str, "", "the NAT network, such as 10.71.8.0/22; default: a free one is picked"),
     Variable("SLIPWAY_EMAIL_URL", str, "", "smtp+tls://user:password@host:587 for mail; default: none is sent"),
     Variable("SLIPWAY_EMAIL_FROM", str, "", "whom mail is from; default: slipway@ the portal's host"),
+    Variable("SLIPWAY_LEASE_MAX_MINUTES", int, 10080, "the longest that may be left of a sandbox's lease"),
+    Variable("SLIPWAY_LEASE_GRACE_HOURS", int, 24, "from a lease's end, paused to disk, to the sandbox's deletion"),
+    Variable(
+        "SLIPWAY_LEASE_WARN_MIN_MINUTES",
+        int,
+        15,
+        "warn a tenth of a lease before its end; at least so long",
+    ),
+    Variable("SLIPWAY_LEASE_WARN_MAX_MINUTES", int, 1440, "and at most so long"),
+    Variable("SLIPWAY_POOL_MEMORY_FREE_PERCENT", int, 15, "of a node's memory; with less free, its waiting clones go"),
+    Variable("SLIPWAY_READY_SCRIPT_MINUTES", int, 10, "how long a template's ready script may take"),
+    Variable("SLIPWAY_FILES_MAX_MIB", int, 64, "the most of one transfer to or from a sandbox"),
     Variable("DATABASE_URL", str, "", "postgres://...; default: SQLite in the state folder"),
     Variable("REDIS_URL", str, "", "broker and channel layer; default: unix socket in the state folder"),
 )

@@ -45,12 +45,15 @@ RATES = {
 }
 # steps beside those of vms, imported by workers alone: {step name: function}
 OPERATION_HANDLERS = ["sandboxes.operations.handlers.HANDLERS"]
-SANDBOX_LEASE_MINUTES = (1, 7 * 24 * 60)  # the shortest and the longest that a lease may have left
-SANDBOX_GRACE = timedelta(hours=24)  # from a lease's end, paused to disk, to its deletion
-SANDBOX_WARN_BEFORE = timedelta(minutes=15)  # the end, or a quarter of a lease that is shorter than an hour
-SANDBOX_POOL_MEMORY_FREE = 0.15  # of a node's memory: with less free, waiting clones are taken away
-READY_SCRIPT_WAIT = timedelta(minutes=10)
-FILES_AT_MOST_BYTES = 64 * 2**20  # of one transfer to or from a sandbox
+SANDBOX_LEASE_MINUTES = (1, env.read("SLIPWAY_LEASE_MAX_MINUTES"))  # the least and the most that may be left of one
+SANDBOX_GRACE = timedelta(hours=env.read("SLIPWAY_LEASE_GRACE_HOURS"))  # from a lease's end to the deletion
+SANDBOX_WARN_BEFORE = (  # the bounds within which a tenth of a lease before its end is
+    timedelta(minutes=env.read("SLIPWAY_LEASE_WARN_MIN_MINUTES")),
+    timedelta(minutes=env.read("SLIPWAY_LEASE_WARN_MAX_MINUTES")),
+)
+SANDBOX_POOL_MEMORY_FREE = env.read("SLIPWAY_POOL_MEMORY_FREE_PERCENT") / 100  # of a node's memory
+READY_SCRIPT_WAIT = timedelta(minutes=env.read("SLIPWAY_READY_SCRIPT_MINUTES"))
+FILES_AT_MOST_BYTES = env.read("SLIPWAY_FILES_MAX_MIB") * 2**20  # of one transfer to or from a sandbox
 EVENT_STREAMS_PER_USER = 10
 CONSOLE_TICKET_TTL = timedelta(seconds=30)
 PERSONAL_QUOTA = {

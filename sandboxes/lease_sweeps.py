@@ -39,18 +39,22 @@ ON = (ObservedState.RUNNING, ObservedState.PAUSED)
 def warn_of_ends() -> int:
     """Tell those whose lease ends soon, once: on their pages and by mail."""
     now = clock.now()
-    soon = Sandbox.objects.filter(
-        expires_at__lte=now + settings.SANDBOX_WARN_BEFORE, expires_at__gt=now, warned_at=None, ended_at=None,
-        vm__role=Role.SANDBOX,
-    ).exclude(vm__desired_state=DesiredState.DELETED)  # fmt: skip
-    return sum(_warn(sandbox.pk, now) for sandbox in soon.only("pk", "lease_minutes", "expires_at")[:AT_ONCE])
+    return sum(
+        _warn(pk, now) for pk in list(_to_warn(now).order_by("expires_at").values_list("pk", flat=True)[:AT_ONCE])
+    )
+
+
+def _to_warn(now: datetime) -> QuerySet[Sandbox]:
+    shortly = Q(warn_at=None, expires_at__lte=now + settings.SANDBOX_WARN_BEFORE[0])  # of a version before ours
+    rows = Sandbox.objects.filter(Q(warn_at__lte=now) | shortly, expires_at__gt=now, warned_at=None, ended_at=None)
+    return rows.filter(vm__role=Role.SANDBOX).exclude(vm__desired_state=DesiredState.DELETED)
 
 
 @retried
 def _warn(pk: UUID, now: datetime) -> bool:
     with transaction.atomic():
-        sandbox = Sandbox.objects.select_related("vm", "vm__project", "vm__created_by").get(pk=pk)
-        if sandbox.expires_at is None or sandbox.expires_at > now + sandbox.warn_before:
+        sandbox = _to_warn(now).select_related("vm", "vm__project", "vm__created_by").filter(pk=pk).first()
+        if sandbox is None:
             return False
         if not Sandbox.objects.filter(pk=pk, warned_at=None, expires_at=sandbox.expires_at).update(warned_at=now):
             return False

@@ -14,7 +14,13 @@ from vms.models import VirtualMachine
 from ..states import LeaseStatus, NetworkMode
 from .template import Template, TemplateBuild
 
-WARN_SHARE = 0.25  # of a lease that is shorter than four times the usual warning
+WARN_SHARE, WARN_SHARE_AT_MOST = 0.1, 0.25  # of a lease
+
+
+def warning(lease: timedelta) -> timedelta:
+    """Return how long before the end of a lease people are warned: a tenth of it, within policy, a quarter at most."""
+    least, most = settings.SANDBOX_WARN_BEFORE
+    return min(max(lease * WARN_SHARE, least), most, lease * WARN_SHARE_AT_MOST)
 
 
 class Sandbox(models.Model):
@@ -24,6 +30,8 @@ class Sandbox(models.Model):
     holds what was left. Ended, it is paused to disk and deleted at `grace_until`.
     """
 
+    CLOCK: ClassVar = ("expires_at", "remaining_seconds", "warn_at")
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     vm = models.OneToOneField(VirtualMachine, models.CASCADE, related_name="sandbox")
     template = models.ForeignKey(Template, models.PROTECT, related_name="sandboxes")
@@ -32,6 +40,7 @@ class Sandbox(models.Model):
     lease_minutes = models.PositiveIntegerField(default=0)
     expires_at = models.DateTimeField(null=True, blank=True)
     remaining_seconds = models.PositiveIntegerField(null=True, blank=True)
+    warn_at = models.DateTimeField(null=True, blank=True, help_text="null: shortly before the end")
     warned_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
     grace_until = models.DateTimeField(null=True, blank=True)
@@ -61,9 +70,16 @@ class Sandbox(models.Model):
         return LeaseStatus.PAUSED if self.remaining_seconds is not None else LeaseStatus.RUNNING
 
     @property
-    def warn_before(self) -> timedelta:
-        """How long before its end people are told."""
-        return min(settings.SANDBOX_WARN_BEFORE, timedelta(minutes=self.lease_minutes) * WARN_SHARE)
+    def warn_from(self) -> datetime | None:
+        """From when on people are told that its end is near; None while it has none."""
+        if self.warn_at is None and self.expires_at is not None:
+            return self.expires_at - settings.SANDBOX_WARN_BEFORE[0]
+        return self.warn_at
+
+    def run_until(self, end: datetime, now: datetime) -> None:
+        """Let the clock run until then, and have people warned in time; the caller saves `CLOCK`."""
+        self.expires_at, self.remaining_seconds = end, None
+        self.warn_at = end - warning(end - now)
 
     def left(self, now: datetime) -> timedelta:
         """Return what is left of the lease."""

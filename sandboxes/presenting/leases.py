@@ -31,8 +31,10 @@ def left(span: timedelta) -> str:
 
 
 def ends_in(span: timedelta) -> str:
-    """Return a short time left in whole minutes, below one in seconds: 12 min, 41 s."""
+    """Return time left as a sentence says it, in whole minutes, below one in seconds: 16 h 48 min, 12 min, 41 s."""
     seconds = max(0, int(span.total_seconds()))
+    if seconds >= 3600:
+        return left(span)
     if seconds < 60:
         return _("%(s)s s").replace(" ", NBSP) % {"s": seconds}
     return _("%(m)s min").replace(" ", NBSP) % {"m": seconds // 60}
@@ -50,7 +52,7 @@ def duration(minutes: int) -> str:
 def choices(default: int) -> list[tuple[int, str]]:
     """Return the leases that a form offers: usual ones within policy, and the default."""
     least, most = settings.SANDBOX_LEASE_MINUTES
-    found = {minutes for minutes in STEPS if least <= minutes <= most} | {default}
+    found = {minutes for minutes in STEPS if least <= minutes <= most} | {min(default, most)}
     return [(minutes, duration(minutes)) for minutes in sorted(found)]
 
 
@@ -107,7 +109,8 @@ class LeaseView:
     @property
     def ending(self) -> bool:
         """Is its end so near that people are told?"""
-        return self.status == LeaseStatus.RUNNING and self.span <= self.sandbox.warn_before
+        begins = self.sandbox.warn_from
+        return self.status == LeaseStatus.RUNNING and begins is not None and begins <= self.now
 
     @property
     def ends_in(self) -> str:

@@ -113,7 +113,7 @@ class TemplateCard:
     @property
     def defaults(self) -> str:
         """What a sandbox gets if nothing else is chosen."""
-        return f"{NETWORK_SHORT[self.template.network]}, {duration(self.template.lease_minutes)}"
+        return f"{NETWORK_SHORT[self.template.network]}, {duration(self.template.usual_lease_minutes)}"
 
     @property
     def networks(self) -> list[tuple[str, str, bool]]:
@@ -123,13 +123,13 @@ class TemplateCard:
     @property
     def leases(self) -> list[tuple[int, str, bool]]:
         """The leases that can be chosen."""
-        default = self.template.lease_minutes
+        default = self.template.usual_lease_minutes
         return [(minutes, words, minutes == default) for minutes, words in choices(default)]
 
     @property
     def lease(self) -> str:
         """How long a sandbox of it lives."""
-        return duration(self.template.lease_minutes)
+        return duration(self.template.usual_lease_minutes)
 
     @property
     def idle_cost(self) -> str:

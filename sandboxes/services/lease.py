@@ -65,10 +65,10 @@ def request_extend(actor: Actor, vm_id: UUID | str, minutes: int) -> Sandbox:
         assert sandbox.expires_at is not None
         _require_minutes(sandbox, minutes * 60)
         ledger.book(sandbox.vm, sandbox.expires_at, sandbox.expires_at + timedelta(minutes=minutes), "extend")
-        sandbox.expires_at += timedelta(minutes=minutes)
+        sandbox.run_until(sandbox.expires_at + timedelta(minutes=minutes), now)
     sandbox.lease_minutes += minutes
     sandbox.warned_at = None
-    sandbox.save(update_fields=["remaining_seconds", "expires_at", "lease_minutes", "warned_at"])
+    sandbox.save(update_fields=["lease_minutes", "warned_at", *sandbox.CLOCK])
     _note(actor, sandbox, "sandbox.extend", minutes=minutes)
     return sandbox
 
@@ -102,10 +102,11 @@ def start_clock(sandbox: Sandbox, why: str) -> None:
     if sandbox.lease_status != LeaseStatus.PAUSED or sandbox.remaining_seconds is None:
         return
     now = clock.now()
-    sandbox.expires_at, sandbox.remaining_seconds = now + timedelta(seconds=sandbox.remaining_seconds), None
+    end = now + timedelta(seconds=sandbox.remaining_seconds)
+    sandbox.run_until(end, now)
     sandbox.used_at = now
-    sandbox.save(update_fields=["expires_at", "remaining_seconds", "used_at"])
-    ledger.book(sandbox.vm, now, sandbox.expires_at, why)
+    sandbox.save(update_fields=["used_at", *sandbox.CLOCK])
+    ledger.book(sandbox.vm, now, end, why)
 
 
 @retried
@@ -143,7 +144,7 @@ def request_restore(actor: Actor, vm_id: UUID | str, lease_minutes: int | None =
     sandbox = _locked(actor, vm_id)
     if sandbox.lease_status != LeaseStatus.ENDED:
         raise InvalidState(_("The lease of this sandbox has not ended."))
-    minutes = sandbox.template.lease_minutes if lease_minutes is None else lease_minutes
+    minutes = sandbox.template.usual_lease_minutes if lease_minutes is None else lease_minutes
     errors: Errors = {}
     check_lease(minutes, errors)
     if errors:
@@ -151,11 +152,13 @@ def request_restore(actor: Actor, vm_id: UUID | str, lease_minutes: int | None =
     operation = _wake(actor, sandbox)
     _require_minutes(sandbox, minutes * 60)
     now = clock.now()
-    sandbox.expires_at, sandbox.lease_minutes = now + timedelta(minutes=minutes), minutes
+    end = now + timedelta(minutes=minutes)
+    sandbox.run_until(end, now)
+    sandbox.lease_minutes = minutes
     sandbox.ended_at = sandbox.grace_until = sandbox.warned_at = None
     sandbox.used_at = now
     sandbox.save()
-    ledger.book(sandbox.vm, now, sandbox.expires_at, "restore")
+    ledger.book(sandbox.vm, now, end, "restore")
     _note(actor, sandbox, "sandbox.restore", operation=str(operation.pk), lease_minutes=minutes)
     return sandbox, operation
 

@@ -90,7 +90,7 @@ def _checked(new: NewSandbox, template: Template, project: Project) -> _Wanted:
     errors: Errors = {}
     name = new.name or f"{template.name[:50]}-{secrets.token_hex(3)}"
     check_name(name, errors)
-    lease = template.lease_minutes if new.lease_minutes is None else new.lease_minutes
+    lease = template.usual_lease_minutes if new.lease_minutes is None else new.lease_minutes
     check_lease(lease, errors)
     network = new.network or template.network
     check_network(network, errors)
@@ -199,6 +199,7 @@ def why_plain(template: Template) -> str | Promise:
 
 def _begin_lease(sandbox: Sandbox, minutes: int, now: datetime) -> None:
     sandbox.lease_minutes, sandbox.started_at, sandbox.used_at = minutes, now, now
-    sandbox.expires_at = now + timedelta(minutes=minutes)
-    sandbox.save(update_fields=["lease_minutes", "started_at", "used_at", "expires_at"])
-    ledger.book(sandbox.vm, now, sandbox.expires_at, "lease")
+    end = now + timedelta(minutes=minutes)
+    sandbox.run_until(end, now)
+    sandbox.save(update_fields=["lease_minutes", "started_at", "used_at", *sandbox.CLOCK])
+    ledger.book(sandbox.vm, now, end, "lease")

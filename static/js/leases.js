@@ -21,8 +21,9 @@ export function left(seconds) {
   return `${Math.floor(s / 60)}:${two(s % 60)}`;
 }
 
-/** A short time left as a sentence says it: 12 min, 41 s. */
+/** Time left as a sentence says it: 16 h 48 min, 12 min, 41 s. */
 function endsIn(seconds) {
+  if (seconds >= 3600) return left(seconds);
   return seconds < 60 ? `${Math.floor(seconds)}${NBSP}s` : `${Math.floor(seconds / 60)}${NBSP}min`;
 }
 

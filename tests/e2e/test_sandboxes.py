@@ -19,7 +19,7 @@ from datetime import timedelta
 from accounts import clock
 from sandboxes.models import Sandbox
 soon = clock.now() + timedelta(minutes=12, seconds=50)
-Sandbox.objects.filter(vm__name="{name}").update(expires_at=soon, warned_at=None)
+Sandbox.objects.filter(vm__name="{name}").update(expires_at=soon, warn_at=None, warned_at=None)
 """
 
 

@@ -13,6 +13,7 @@ from accounts.refusals import Unavailable
 from hypervisor.specs import DomainState
 from sandboxes import gateway_runs, services
 from sandboxes.models import Run, Sandbox, Template, TemplateBuild
+from sandboxes.models.sandbox import warning
 from sandboxes.presenting.isolation import report
 from tests.portal.lab import make_lab
 from tests.portal.pages import SCRIPT, field, said, words
@@ -171,7 +172,9 @@ def test_a_lease_that_ends_soon_is_said_with_the_way_out_on_every_page_and_in_wh
     pages = {page("detail", box.vm_id): "box-1 ends in", page("list"): "It ends in", "/": "box-1 ends in"}
     for url in pages:
         assert "ends in" not in words(alice.get(url)), url
-    Sandbox.objects.filter(pk=box.pk).update(expires_at=timezone.now() + timedelta(minutes=12, seconds=30))
+    Sandbox.objects.filter(pk=box.pk).update(
+        expires_at=timezone.now() + timedelta(minutes=12, seconds=30), warn_at=None
+    )
     for url, sentence in pages.items():
         answer = alice.get(url)
         seen = words(answer)
@@ -188,10 +191,18 @@ def test_a_lease_that_ends_soon_is_said_with_the_way_out_on_every_page_and_in_wh
     assert "Extend" not in seen
 
 
+def test_a_long_lease_is_spoken_of_hours_before_its_end(lab):
+    box = lab.sandbox(lease_minutes=2 * 24 * 60)
+    ends = timezone.now() + timedelta(hours=4, minutes=40, seconds=30)
+    Sandbox.objects.filter(pk=box.pk).update(expires_at=ends, warn_at=ends - warning(timedelta(days=2)))
+    assert "box-1 ends in 4 h 40 min" in words(lab.world.browser("alice").get(page("detail", box.vm_id)))
+
+
 def test_a_short_lease_is_spoken_of_in_its_last_quarter(lab):
     box = lab.sandbox(lease_minutes=12)
     for minutes, told in ((4, False), (2, True)):
-        Sandbox.objects.filter(pk=box.pk).update(expires_at=timezone.now() + timedelta(minutes=minutes, seconds=30))
+        ends = timezone.now() + timedelta(minutes=minutes, seconds=30)
+        Sandbox.objects.filter(pk=box.pk).update(expires_at=ends, warn_at=ends - warning(timedelta(minutes=12)))
         seen = words(lab.world.browser("alice").get(page("detail", box.vm_id)))
         assert (f"ends in {minutes} min" in seen) is told
 

@@ -11,7 +11,7 @@ from sandboxes.models import Run, Sandbox, Template
 from tests.portal.lab import make_lab, stub_gateway
 from vms import quotas
 
-SPANS = ("expires_at", "grace_until", "used_at")
+SPANS = ("expires_at", "warn_at", "grace_until", "used_at")
 CLOSE = timedelta(minutes=1)
 
 

@@ -44,7 +44,7 @@ def minutes(lab):
 def pass_time(box, **span):
     """Let time pass for this lease."""
     row = Sandbox.objects.get(pk=box.pk)
-    for name in ("expires_at", "grace_until", "used_at"):
+    for name in ("expires_at", "warn_at", "grace_until", "used_at"):
         if getattr(row, name):
             setattr(row, name, getattr(row, name) - timedelta(**span))
     row.save()
@@ -108,6 +108,67 @@ def test_a_warning_is_given_once_on_the_page_and_by_mail(lab, box):
     assert letter.to == ["alice@test.invalid"]
     assert "box-1" in letter.subject
     assert str(box.vm_id) in letter.body
+
+
+@pytest.mark.parametrize(
+    ("lease", "early"),
+    [(4, 1), (8, 2), (40, 10), (60, 15), (120, 15), (24 * 60, 144), (7 * 24 * 60, 1008), (20 * 24 * 60, 24 * 60)],
+)
+def test_people_are_warned_a_tenth_of_the_lease_before_its_end_within_policy(lab, settings, lease, early):
+    settings.SANDBOX_LEASE_MINUTES = (1, 30 * 24 * 60)
+    set_limits(lab.world.actor("admin"), lab.world.harbor, {"sandbox_minutes": None})
+    box = lab.sandbox(lease_minutes=lease)
+    pass_time(box, minutes=lease - early, seconds=-30)
+    assert sweeps.warn_of_ends() == 0
+    pass_time(box, seconds=31)
+    assert sweeps.warn_of_ends() == 1
+
+
+def test_how_early_people_are_warned_is_policy(lab, settings):
+    settings.SANDBOX_WARN_BEFORE = (timedelta(minutes=15), timedelta(minutes=20))
+    short, long = lab.sandbox("short", lease_minutes=60), lab.sandbox("long", lease_minutes=600)
+    pass_time(short, minutes=46)
+    assert sweeps.warn_of_ends() == 1
+    pass_time(long, minutes=579)
+    assert sweeps.warn_of_ends() == 0
+    pass_time(long, minutes=2)
+    assert sweeps.warn_of_ends() == 1
+
+
+def test_an_extended_lease_is_warned_of_again_and_by_what_is_left_of_it(lab, box, alice):
+    pass_time(box, minutes=55)
+    assert sweeps.warn_of_ends() == 1
+    services.request_extend(alice, box.vm_id, 15)
+    assert sweeps.warn_of_ends() == 0
+    pass_time(box, minutes=16)
+    assert sweeps.warn_of_ends() == 1
+
+
+def test_everybody_is_warned_in_time_however_many_there_are(lab, box, monkeypatch):
+    monkeypatch.setattr(lease_sweeps, "AT_ONCE", 1)
+    long = lab.sandbox("long", lease_minutes=600)
+    pass_time(long, minutes=580)
+    pass_time(box, minutes=56)
+    assert [sweeps.warn_of_ends() for _time in range(3)] == [1, 1, 0]
+
+
+def test_a_lease_of_a_version_that_knew_no_time_to_warn_is_warned_of(lab, box):
+    Sandbox.objects.update(warn_at=None)
+    assert sweeps.warn_of_ends() == 0
+    pass_time(box, minutes=56)
+    assert sweeps.warn_of_ends() == 1
+
+
+def test_a_template_from_before_a_stricter_policy_gives_what_policy_allows(lab, box, settings, alice):
+    settings.SANDBOX_LEASE_MINUTES = (1, 30)
+    assert lab.sandbox("box-2").lease_minutes == 30
+    pass_time(box, hours=2)
+    sweeps.end_leases()
+    lab.world.drain()
+    services.request_restore(alice, box.vm_id)
+    assert lab.again(box).lease_minutes == 30
+    with pytest.raises(BadInput):
+        lab.sandbox("box-3", lease_minutes=31)
 
 
 def test_at_its_end_a_sandbox_is_paused_to_disk_and_can_be_taken_back(lab, box, alice):
