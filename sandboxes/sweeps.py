@@ -3,7 +3,7 @@
 All of it by the database's clock: that of the process that sweeps may be an hour off.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 import structlog
@@ -13,6 +13,7 @@ from django.db.models import Count
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
+from accounts import clock
 from accounts.actor import Actor
 from accounts.refusals import Refusal
 from accounts.retrying import retried
@@ -35,6 +36,7 @@ log = structlog.get_logger(__name__)
 AT_ONCE = 200
 BUILDS_AT_ONCE = 2  # on a node, of those that nobody asked for
 SPARES_AT_ONCE = 2  # in the making on a node: people's own work goes first
+SPARES_GIVE_WAY = timedelta(seconds=30)  # to people's work; a pool that was short for longer gets one at a time
 PEOPLES = (OperationKind.CLAIM, OperationKind.CLONE, OperationKind.RESET)  # somebody waits for these
 RUN_WAITS = timedelta(minutes=30)
 OLD_RUN_AFTER = timedelta(seconds=30)
@@ -90,12 +92,15 @@ def _take_away(vm_id: UUID) -> bool:
 def _refill(build: TemplateBuild, wanted: int) -> int:
     Template.objects.select_for_update(no_key=True).get(pk=build.template_id)  # one sweep at a time fills a pool
     rows = Sandbox.objects.filter(build=build, vm__role=Role.SPARE).exclude(vm__desired_state=DesiredState.DELETED)
-    there = rows.count()
-    people = Operation.objects.filter(node=build.node, kind__in=PEOPLES, status__in=LIVE)
-    if people.exists():
+    short = wanted - rows.count()
+    since = _short_since(build, short > 0)
+    if since is None:
         return 0
+    at_once = SPARES_AT_ONCE
+    if Operation.objects.filter(node=build.node, kind__in=PEOPLES, status__in=LIVE).exists():
+        at_once = 1 if since <= clock.now() - SPARES_GIVE_WAY else 0
     making = Operation.objects.filter(node=build.node, kind=OperationKind.SPARE, status__in=LIVE).count()
-    number = max(0, min(wanted - there, SPARES_AT_ONCE - making))
+    number = max(0, min(short, at_once - making))
     for _number in range(number):
         try:
             _make_spare(build)
@@ -103,6 +108,17 @@ def _refill(build: TemplateBuild, wanted: int) -> int:
             log.info("no_room_for_spares", node=build.node.name, why=str(refusal.detail))
             return _number
     return number
+
+
+def _short_since(build: TemplateBuild, short: bool) -> datetime | None:
+    """Keep and return since when too few clones wait; None where enough do. The caller holds the template's lock."""
+    row = TemplateBuild.objects.filter(pk=build.pk)
+    since = row.values_list("short_since", flat=True).get()
+    if short == (since is not None):
+        return since
+    since = clock.now() if short else None
+    row.update(short_since=since)
+    return since
 
 
 def _make_spare(build: TemplateBuild) -> None:

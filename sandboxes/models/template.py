@@ -101,6 +101,7 @@ class TemplateBuild(models.Model):
     screenshot = models.BinaryField(null=True, help_text="PNG of the display when it failed")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     frozen_at = models.DateTimeField(null=True, blank=True)
+    short_since = models.DateTimeField(null=True, editable=False, help_text="fewer clones wait than should, since then")
 
     class Meta:
         ordering: ClassVar[list[str]] = ["-created_at"]
