@@ -35,6 +35,8 @@ from .states import BuildStatus, NetworkMode, RunStatus
 log = structlog.get_logger(__name__)
 AT_ONCE = 200
 BUILDS_AT_ONCE = 2  # on a node, of those that nobody asked for
+TRIES = 3  # to prepare what no clones wait of: a script that cannot succeed boots no guest every hour for ever
+AGAIN_AFTER = timedelta(hours=1)
 SPARES_AT_ONCE = 2  # in the making on a node: people's own work goes first
 SPARES_GIVE_WAY = timedelta(seconds=30)  # to people's work; a pool that was short for longer gets one at a time
 PEOPLES = (OperationKind.CLAIM, OperationKind.CLONE, OperationKind.RESET)  # somebody waits for these
@@ -149,10 +151,18 @@ def tend_builds() -> int:
         done = prepared_on(template)
         for node in nodes:
             gone_stale = node.pk in had - fits
-            never = template.pool_size > 0 and node.pk not in done
+            never = node.pk not in done and (template.pool_size > 0 or _was_asked_for(template, node))
             if gone_stale or never:
                 begun += _prepare(template, node)
     return begun
+
+
+def _was_asked_for(template: Template, node: Node) -> bool:
+    """Did somebody have this prepared here, in vain, and not too often for another try that nobody asks for?"""
+    failed = TemplateBuild.objects.filter(
+        template=template, node=node, status=BuildStatus.FAILED, recipe=template.recipe
+    )
+    return 0 < failed.count() < TRIES
 
 
 @retried
@@ -160,7 +170,7 @@ def tend_builds() -> int:
 def _prepare(template: Template, node: Node) -> bool:
     failed = TemplateBuild.objects.filter(
         template=template, node=node, status=BuildStatus.FAILED, recipe=template.recipe,
-        created_at__gt=Now() - timedelta(hours=1),
+        created_at__gt=Now() - AGAIN_AFTER,
     )  # fmt: skip
     if failed.exists() or not template.image.active:
         return False

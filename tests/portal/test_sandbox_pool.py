@@ -75,3 +75,42 @@ def test_a_pool_that_was_full_gives_way_anew(lab, busy):
     assert sweeps.tend_pools() == (0, 0)
     pass_time(seconds=31)
     assert sweeps.tend_pools() == (1, 0)
+
+
+# --- templates that could not be prepared ---------------------------------------------------------------------
+def fail_once(lab):
+    lab.world.hypervisor.fail_next("freeze", NoSpace("full"))
+    lab.world.drain()
+
+
+def an_hour_later():
+    for build in TemplateBuild.objects.all():
+        TemplateBuild.objects.filter(pk=build.pk).update(created_at=build.created_at - timedelta(hours=1))
+
+
+def test_a_template_without_a_pool_that_failed_is_tried_again_after_an_hour(lab):
+    assert sweeps.tend_builds() == 0  # nobody asked for it
+    services.request_prepare(lab.world.actor("admin"), lab.template.pk)
+    fail_once(lab)
+    assert TemplateBuild.objects.get().status == "failed"
+    assert sweeps.tend_builds() == 0
+    an_hour_later()
+    assert sweeps.tend_builds() == 1
+    lab.world.drain()
+    assert TemplateBuild.objects.filter(status="ready").count() == 1
+    an_hour_later()
+    assert sweeps.tend_builds() == 0
+
+
+def test_a_template_without_a_pool_is_not_tried_for_ever_but_on_request(lab):
+    services.request_prepare(lab.world.actor("admin"), lab.template.pk)
+    fail_once(lab)
+    for _time in range(sweeps.TRIES - 1):
+        an_hour_later()
+        assert sweeps.tend_builds() == 1
+        fail_once(lab)
+    an_hour_later()
+    assert sweeps.tend_builds() == 0
+    services.request_prepare(lab.world.actor("admin"), lab.template.pk)
+    lab.world.drain()
+    assert TemplateBuild.objects.filter(status="ready").exists()
