@@ -5,10 +5,11 @@ from accounts.audit import record
 from accounts.models import AuditEntry
 
 from .models import Node, Operation
-from .states import ENDED, OperationKind, OperationStatus
+from .states import ENDED, MAKING, OperationKind, OperationStatus
 
 FAILURES_IN_A_ROW = 5
-STARTING = (OperationKind.CREATE, OperationKind.START, OperationKind.CLONE, OperationKind.SPARE)
+# every kind that starts a domain, or lets one go on that waits
+STARTING = (*sorted(MAKING), OperationKind.START, OperationKind.RESTORE)
 # what a guest, a person or a deadline brought about says nothing of the node
 NODES_FAULT = ("hypervisor_error", "hypervisor_unavailable", "pool_full", "no_space", "bad_spec", "not_supported")
 

@@ -9,11 +9,15 @@ from accounts.models import AuditEntry
 from hypervisor import errors
 from portal.node_agent.agent import AUDIT_EVERY, NodeAgent
 from portal.node_agent.reaper import Reaper
+from sandboxes import services as sandbox_services
+from sandboxes import sweeps
+from sandboxes.models import Template
+from tests.portal.lab import make_lab, stub_gateway
 from vms import services
 from vms.models import Node, Operation
 from vms.operations.leases import claim
 from vms.placement import NoRoom
-from vms.rotation import FAILURES_IN_A_ROW
+from vms.rotation import FAILURES_IN_A_ROW, STARTING
 
 
 def fail_one(world, number, error=None):
@@ -32,6 +36,53 @@ def test_a_node_that_fails_five_starts_in_a_row_takes_no_more(world):
     assert (entry.actor, entry.target_id, entry.data["reason"]) == (None, node.pk, node.cordon_reason)
     with pytest.raises(NoRoom):
         world.vm("one-more")
+
+
+@pytest.fixture
+def lab(world, monkeypatch):
+    stub_gateway(monkeypatch)
+    lab = make_lab(world)
+    lab.prepared()
+    return lab
+
+
+def starting(lab, kind):
+    """Return what asks for an operation of this kind, again and again, and the call of the hypervisor that it needs."""
+    alice, admin = lab.world.actor("alice"), lab.world.actor("admin")
+    if kind == "start":
+        vm = lab.world.vm()
+        services.request_stop(alice, vm.pk)
+        lab.world.drain()
+        return "start", lambda _number: services.request_start(alice, vm.pk)
+    if kind == "prepare":
+        return "freeze", lambda _number: sandbox_services.request_prepare(admin, lab.template.pk)
+    if kind == "clone":
+        return "clone", lambda number: lab.sandbox(f"box-{number}", drain=False)
+    if kind == "spare":
+        Template.objects.update(pool_size=1)
+        return "clone", lambda _number: sweeps.tend_pools()
+    if kind == "claim":
+        lab.spares(FAILURES_IN_A_ROW)
+        return "resume", lambda number: lab.sandbox(f"box-{number}", drain=False)
+    box = lab.sandbox()
+    if kind == "reset":
+        return "clone", lambda _number: sandbox_services.request_reset(alice, box.vm_id)
+    sandbox_services.request_pause(alice, box.vm_id)
+    lab.world.drain()
+    return "start", lambda _number: sandbox_services.request_resume(alice, box.vm_id)
+
+
+@pytest.mark.parametrize("kind", sorted(set(STARTING) - {"create"}))
+def test_every_kind_that_starts_a_domain_counts(lab, kind):
+    call, ask = starting(lab, kind)
+    for number in range(FAILURES_IN_A_ROW):
+        assert not Node.objects.get().cordoned
+        lab.world.hypervisor.fail_next(call, errors.NoSpace("full"))
+        ask(number)
+        lab.world.drain()
+        newest = Operation.objects.exclude(kind="delete").order_by("-created_at").first()
+        assert (newest.kind, newest.status, newest.error_code) == (kind, "failed", "pool_full")
+    assert "5 starts in a row failed here" in Node.objects.get().cordon_reason
 
 
 def test_one_that_works_in_between_starts_the_count_again(world):
