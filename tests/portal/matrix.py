@@ -36,6 +36,7 @@ class Line:
 
 LINES: list[Line] = []
 QUERIES = {"api:put_file": "?path=/tmp/x", "api:get_file": "?path=/tmp/x"}  # what an address is nothing without
+USES = {"api:get_file"}  # GETs that write one thing when they are let in: when a sandbox was last used
 
 
 def api(method: str, name: str, answers: Answers, body: Any = None, **things: str) -> None:

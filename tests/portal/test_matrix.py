@@ -20,7 +20,7 @@ from sandboxes.models import Sandbox, Template, TemplateBuild
 from sandboxes.services import NewTemplate, request_pause, request_template
 from sandboxes.sweeps import end_leases
 from tests.portal.lab import Lab, make_lab, stub_gateway
-from tests.portal.matrix import LINES, QUERIES, ROLES, Line
+from tests.portal.matrix import LINES, QUERIES, ROLES, USES, Line
 from tests.portal.world import World
 from vms import gateway_client, services
 from vms.models import Operation, VirtualMachine
@@ -190,7 +190,8 @@ def test_each_role_gets_what_the_table_says_a4(stage, line):
         with undone():
             response = ask(stage, role, line.method, line, things, body)
             got.append(response.status_code)
-            if response.status_code >= 400 or role == "anonymous" or line.method == "GET":
+            looks = line.method == "GET" and line.name not in USES
+            if response.status_code >= 400 or role == "anonymous" or looks:
                 assert everything(stage) == before, f"{role} changed something"
             if expected == 404:
                 _like_a_random_id(stage, role, line, things, body, response)
