@@ -1,6 +1,6 @@
 """Clones of a Debian, named by the listener in them and by its agent alone: nothing of one is the other's.
 
-Two templates boot at the same time, once for all tests: some 3 minutes together on two emulated processors.
+Two templates boot at the same time, once for all tests: on two emulated processors 4 minutes where others use them too.
 """
 
 import contextlib

@@ -46,7 +46,8 @@ def said(api: Api, box: dict[str, Any], command: str) -> str:
         found = api.call("GET", f"runs/{run['id']}")
         return found if found["status"] not in ("pending", "running") else None
 
-    assert wait_for(over, 60, "the command has not ended")["exit_code"] == 0
+    ended = wait_for(over, 60, "the command has not ended")
+    assert ended["exit_code"] == 0, (ended["status"], ended["error"])
     text: str = api.http.get(f"runs/{run['id']}/output", params={"stream": "stdout"}).text
     return text
 
