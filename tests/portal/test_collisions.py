@@ -173,7 +173,9 @@ def test_two_sessions_that_lock_each_other_both_get_through_F12(shared_world):
         return work
 
     tries = at_once(crosswise(first, second), crosswise(second, first))
-    assert sorted(tries) == ([1, 2] if connection.vendor == "postgresql" else [1, 1])
+    won, lost = sorted(tries)  # who lost may lose again, to one who has not committed yet
+    assert won == 1
+    assert 2 <= lost <= 5 if connection.vendor == "postgresql" else lost == 1
     for before in (first, second):
         after = Flavor.objects.get(pk=before.pk)
         assert (after.memory_mib, after.disk_gib) == (before.memory_mib + 1, before.disk_gib + 1)
