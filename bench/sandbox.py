@@ -29,7 +29,6 @@ from ._processes import carers, cpu_seconds, pid_of, pss_mib
 from ._sandbox_report import CLAIMS, TOGETHER, Times, last, report
 
 PROJECT = "harbor"
-SETTLE_SECONDS = 10
 FIRST_COMMAND = "echo ready"
 
 
@@ -41,6 +40,7 @@ def main() -> int:
     parser.add_argument("--boots", type=int, default=20)
     parser.add_argument("--at-once", type=int, default=8)
     parser.add_argument("--many", type=int, default=40)
+    parser.add_argument("--settle", type=float, default=10, help="seconds before something idle is measured")
     asked = parser.parse_args()
     live = running_portal()
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
@@ -48,6 +48,7 @@ def main() -> int:
     with live.api("alice") as alice, live.api("admin") as admin:
         unlimited(alice, admin)
         with Bench(live, alice, admin, connection, (asked.image, asked.flavor)) as bench:
+            bench.settle = asked.settle
             return bench.run(asked.rounds, asked.boots, asked.at_once, asked.many)
 
 
@@ -64,6 +65,7 @@ class Bench:
     ) -> None:
         self.live, self.api, self.admin, self.connection = live, api, admin, connection
         self.image, self.flavor = recipe
+        self.settle = 10.0  # seconds
         self.times: Times = defaultdict(list)
 
     def __enter__(self) -> "Bench":
@@ -110,7 +112,7 @@ class Bench:
         vm = self.api.create(f"bench-{secrets.token_hex(3)}", self.image, self.flavor, project=PROJECT, seconds=600)
         domain = self.connection.lookupByUUIDString(vm["domain_uuid"])
         text = str(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
-        time.sleep(SETTLE_SECONDS)
+        time.sleep(self.settle)
         pss = pss_mib(pid_of(vm["domain_uuid"]))
         self.api.delete(vm["id"])
         with Bare(self.connection, text) as bare:
@@ -196,7 +198,7 @@ class Bench:
             answers = list(
                 threads.map(lambda _number: self.api.call("POST", "sandboxes", body, status=202), range(count))
             )
-        time.sleep(SETTLE_SECONDS)  # instead of asking: eight that ask all the time take a sixth of the processors
+        time.sleep(self.settle)  # instead of asking: eight that ask all the time take a sixth of the processors
         made = [answer["sandbox"] for answer in answers]
         for answer in answers:
             ended = self.api.finished(answer["operation"])
@@ -209,11 +211,11 @@ class Bench:
     def crowd(self, count: int) -> dict[str, float]:
         """Make many, let them idle, and return what one costs."""
         made = [self.sandbox(self.fresh) for _number in range(count)]
-        time.sleep(SETTLE_SECONDS)
+        time.sleep(self.settle)
         pids = [pid_of(sandbox["vm"]["domain_uuid"]) for sandbox in made]
         caring = carers(int((self.live.var / "run" / "supervisord.pid").read_text()))
         before, since = [sum(map(cpu_seconds, group)) for group in (pids, caring)], time.monotonic()
-        time.sleep(3 * SETTLE_SECONDS)
+        time.sleep(3 * self.settle)
         after, seconds = [sum(map(cpu_seconds, group)) for group in (pids, caring)], time.monotonic() - since
         busy, care = ((late - early) / seconds for early, late in zip(before, after, strict=True))
         disks = [self._files(sandbox) for sandbox in made]

@@ -8,25 +8,13 @@ import pytest
 
 from tests.live import ROOT, Live
 
+FEW = ["--image", "micro", "--flavor", "nano"]
 SHORT = {
     "create": ["--pairs", "1"],
     "list": ["--rounds", "2", "--sizes", "60", "120"],
     "console": ["--quick"],
     "status": ["--rounds", "3"],
-    "sandbox": [
-        "--image",
-        "micro",
-        "--flavor",
-        "nano",
-        "--rounds",
-        "1",
-        "--boots",
-        "1",
-        "--at-once",
-        "2",
-        "--many",
-        "2",
-    ],
+    "sandbox": [*FEW, "--rounds", "1", "--boots", "1", "--at-once", "2", "--many", "2", "--settle", "1"],
     "soak": ["--fake", "--minutes", "0.05", "--fault-every", "60"],
 }
 
