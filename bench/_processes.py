@@ -1,5 +1,6 @@
 """What processes cost, as the kernel counts it: those of QEMU, and those that look after them."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -47,3 +48,12 @@ def cpu_seconds(pid: int) -> float:
     """Return the seconds of processor that it has taken so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def cpu_seconds_each(pids: list[int]) -> dict[int, float]:
+    """Return that of each that is still there: a supervisor has children that come and go."""
+    found = {}
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found[pid] = cpu_seconds(pid)
+    return found

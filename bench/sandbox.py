@@ -25,7 +25,7 @@ from tests.live import Api, Live, wait_for
 from ._bare import Bare
 from ._bare_clone import BareCloner, BareQemu, Clone, Wire
 from ._live import running_portal
-from ._processes import carers, cpu_seconds, pid_of, pss_mib
+from ._processes import carers, cpu_seconds_each, pid_of, pss_mib
 from ._sandbox_report import CLAIMS, TOGETHER, Times, last, report
 
 PROJECT = "harbor"
@@ -214,10 +214,13 @@ class Bench:
         time.sleep(self.settle)
         pids = [pid_of(sandbox["vm"]["domain_uuid"]) for sandbox in made]
         caring = carers(int((self.live.var / "run" / "supervisord.pid").read_text()))
-        before, since = [sum(map(cpu_seconds, group)) for group in (pids, caring)], time.monotonic()
+        before, since = [cpu_seconds_each(group) for group in (pids, caring)], time.monotonic()
         time.sleep(3 * self.settle)
-        after, seconds = [sum(map(cpu_seconds, group)) for group in (pids, caring)], time.monotonic() - since
-        busy, care = ((late - early) / seconds for early, late in zip(before, after, strict=True))
+        after, seconds = [cpu_seconds_each(group) for group in (pids, caring)], time.monotonic() - since
+        busy, care = (
+            sum(late[pid] - early[pid] for pid in late if pid in early) / seconds
+            for early, late in zip(before, after, strict=True)
+        )
         disks = [self._files(sandbox) for sandbox in made]
         found = {
             "pss": statistics.median(map(pss_mib, pids)),

@@ -86,7 +86,8 @@ def test_two_thousand_domains_and_a_thousand_events_a_second_F24(portal, size):
     sent, most = hints.of_machine.total(), max(hints.of_machine.values())
     print(f"{made} events, {sent} hints, at most {most} of one machine that had {made / domains:.0f} events")
     assert dict(hints.of_machine) == {vm: changes for vm, changes in grown.items() if changes}  # no more
-    assert 0 < sent < made / 2
+    # two hundred are read again as fast as they change, on a machine that has nothing else to do
+    assert 0 < sent < (made / 2 if per_second >= 1000 else made)
     swaps = max(page.fragments.values())
     print(f"a page of {SHOWN} was sent {dict(page.heard)}, at most {swaps} of one machine, in {lasted:.0f} s")
     assert page.fragments.total() > 0
