@@ -54,6 +54,7 @@ def real_world(settings: Any, patch: pytest.MonkeyPatch) -> Iterator[World]:
     """The demo's people, and one node: this host, under an installation id of its own."""
     patch.setattr(BellTower, "ring", lambda _self, bell: None)
     patch.setattr(LeaseKeeper, "_renew_for_ever", lambda _self: None)
+    settings.OPERATION_LEASE = timedelta(minutes=10)  # nobody renews it, and a busy machine takes its time
     stub_gateway(patch)
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}

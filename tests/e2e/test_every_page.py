@@ -68,7 +68,7 @@ NO_PAGES = {
     "vms:search", "vms:bulk", "vms:cancel", "vms:power", "vms:again", "accounts:logout", "accounts:preferences",
     "accounts:set-role", "desk:let-in", "desk:uncordon", "set_language", "healthz", "healthz-part", "metrics",
     "sandboxes:new", "sandboxes:prepare", "sandboxes:pool", "sandboxes:build-screen", "sandboxes:act",
-    "sandboxes:start-run", "sandboxes:kill",
+    "sandboxes:start-run", "sandboxes:kill", "sandboxes:folder",
     "accounts:signup",  # switched off here: what it shows then is the page of 404
 }  # fmt: skip
 # the same pages as they look with something chosen

@@ -4,6 +4,7 @@ How long the node agent takes to catch up is told in its own processor time, bec
 """
 
 import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -25,14 +26,15 @@ SHOWN = 50  # machines on a page
 
 
 @pytest.fixture
-def portal(home, host):
+def portal(host):
     uri = host.uri.replace("qemu+unix:///system", "test+unix:///default")
-    with installation(home, libvirt_uri=uri) as made:
-        made("files")  # the mock host lives while somebody is connected: the driver, from now on
-        made.kill("agent")
-        made.start("clocked")
-        made.wait((made.home / "lags").exists, 60, "its clock ticks")
-        yield made
+    with tempfile.TemporaryDirectory(prefix="sw-", dir="/tmp") as home:
+        with installation(Path(home), libvirt_uri=uri) as made:
+            made("files")  # the mock host lives while somebody is connected: the driver, from now on
+            made.kill("agent")
+            made.start("clocked")
+            made.wait((made.home / "lags").exists, 60, "its clock ticks")
+            yield made
 
 
 def lags(portal):

@@ -14,7 +14,8 @@ WORKERS = 2
 CALL_SECONDS = 0.05  # of the fake hypervisor
 REPAIRED_SECONDS = 30.0
 # a machine may stop between the ticket of a console and its use
-REFUSALS = {"InvalidState", "OperationInProgress", "ConsoleRefused NOT_RUNNING", "ConsoleRefused GONE"}
+# BadInput: a size whose disk is smaller than a machine's
+REFUSALS = {"BadInput", "InvalidState", "OperationInProgress", "ConsoleRefused NOT_RUNNING", "ConsoleRefused GONE"}
 NOBODYS_FAULT = {"", "preempted", "cancelled", "guest_timeout", "invalid_state"}
 
 
