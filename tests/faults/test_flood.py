@@ -28,13 +28,12 @@ SHOWN = 50  # machines on a page
 @pytest.fixture
 def portal(host):
     uri = host.uri.replace("qemu+unix:///system", "test+unix:///default")
-    with tempfile.TemporaryDirectory(prefix="sw-", dir="/tmp") as home:
-        with installation(Path(home), libvirt_uri=uri) as made:
-            made("files")  # the mock host lives while somebody is connected: the driver, from now on
-            made.kill("agent")
-            made.start("clocked")
-            made.wait((made.home / "lags").exists, 60, "its clock ticks")
-            yield made
+    with tempfile.TemporaryDirectory(prefix="sw-", dir="/tmp") as own, installation(Path(own), libvirt_uri=uri) as made:
+        made("files")  # the mock host lives while somebody is connected: the driver, from now on
+        made.kill("agent")
+        made.start("clocked")
+        made.wait((made.home / "lags").exists, 60, "its clock ticks")
+        yield made
 
 
 def lags(portal):
