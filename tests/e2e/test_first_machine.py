@@ -116,6 +116,7 @@ def test_the_serial_line_asks_who_is_there_and_answers(page):
     page.keyboard.type("slipway\n")
     expect(rows).to_contain_text("Password:")
     page.keyboard.type(f"{PASSWORD}\n")
+    expect(rows).to_contain_text("~$")  # what is typed before login has made its shell, it throws away
     page.keyboard.type("echo $((6 * 7))-answered\n")
     expect(rows).to_contain_text("42-answered")
     assert PASSWORD not in (rows.text_content() or "")
