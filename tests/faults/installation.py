@@ -5,6 +5,7 @@ The hypervisor is the fake in a file that they share, so that what is tested is 
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ from typing import Any
 from tests.faults.postgres import Postgres
 from tests.live import ROOT, wait_for
 
-NODE, ID = "node-1", "fa017fa0"
+NODE = "node-1"
 VENV = Path(sys.executable).parent
 PATIENCE = 120.0  # seconds for a process to come up on a busy machine
 
@@ -43,6 +44,7 @@ class Installation:
         self, home: Path, postgres: bool = False, libvirt_uri: str = "", more: dict[str, str] | None = None
     ) -> None:
         self.home = home
+        self.id = secrets.token_hex(4)  # of its own: the packet filter of this host has tables of several at a time
         self.running: dict[str, subprocess.Popen[str]] = {}
         self.children: list[Child] = []
         self.of_node: dict[str, dict[str, str]] = {}
@@ -56,7 +58,7 @@ class Installation:
             "REDIS_URL": f"unix://{self.socket}",
             "SLIPWAY_LIBVIRT_URI": libvirt_uri or f"fake://{home / 'host'}",
             "SLIPWAY_VIRT_TYPE": "qemu",
-            "SLIPWAY_INSTALLATION_ID": ID,
+            "SLIPWAY_INSTALLATION_ID": self.id,
             "SLIPWAY_NODE_NAME": NODE,
             "SLIPWAY_SUBNET": "10.71.0.0/20",
             "SLIPWAY_VAR_DIR": str(home / "var"),
@@ -89,8 +91,8 @@ class Installation:
             self.kill(name)
         if self.postgres:
             self.postgres.kill()
-        ours = (f"inet slipway_{ID}", f"arp slipway_{ID}")
-        for table in (*ours, f"bridge slipway_guard_{ID}_nat", f"bridge slipway_guard_{ID}_isolated"):
+        ours = (f"inet slipway_{self.id}", f"arp slipway_{self.id}")
+        for table in (*ours, f"bridge slipway_guard_{self.id}_nat", f"bridge slipway_guard_{self.id}_isolated"):
             # its agents' own, in this host's packet filter
             subprocess.run(["nft", "delete", "table", *table.split()], capture_output=True, check=False)
 
