@@ -17,6 +17,7 @@ HARMFUL = ("serious", "critical")
 # a network card of this host came or went, such as another guest's: whatever was being loaded then is loaded again
 CARD_CAME_OR_WENT = re.compile(r"net::ERR_NETWORK_CHANGED")
 REFUSED_FORM = re.compile(r"^error: Failed to load resource: .* status of 422 ")  # it is shown again, with reasons
+DRAWN_LATE = "was preloaded using link preload but not used within a few seconds"  # that a busy machine drew late
 # how many pixels of the screen are lit, in the console's page
 LIT = """() => {
   const canvas = document.querySelector("#pane-vnc canvas");
@@ -55,7 +56,7 @@ class Window:
         return [line for line in self._heard if not any(pattern.search(line) for pattern in self._allowed)]
 
     def _on_console(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
+        if message.type in ("error", "warning") and DRAWN_LATE not in message.text:
             self._heard.append(f"{message.type}: {message.text} ({message.location.get('url', '')})")
 
     def _on_failed(self, request: Request) -> None:
