@@ -35,7 +35,7 @@ def look(node: Node, hypervisor: Hypervisor, domain_uuid: UUID | None = None) ->
 def _disks(vm: VirtualMachine) -> set[PurePosixPath]:
     volumes = list(vm.volumes.all())
     names = {PurePosixPath(volume.pool.path, volume.file_name) for volume in volumes}
-    return names | {PurePosixPath(volume.pool.path, f"{vm.domain_uuid}.iso") for volume in volumes}
+    return names | {PurePosixPath(volume.pool.path, vm.seed_name) for volume in volumes}
 
 
 def _macs(vm: VirtualMachine) -> set[str]:

@@ -57,7 +57,7 @@ def ensure_overlay(ctx: Context) -> None:
     # its disk: one that stood here would be the one that it waited under.
     seed = SeedSpec(instance_id=build.pk, hostname="")
     ctx.guard()
-    ctx.hypervisor.ensure_seed(volume.pool.name, blueprint.seed_name(ctx.vm), seed)
+    ctx.hypervisor.ensure_seed(volume.pool.name, ctx.vm.seed_name, seed)
 
 
 def ensure_cloned(ctx: Context) -> None:

@@ -192,7 +192,7 @@ def request_delete(actor: Actor, vm_id: UUID | str) -> Operation:
 
 def begin_delete(actor: Actor, vm: VirtualMachine) -> Operation:
     """Begin the deletion of a machine whose lock is held."""
-    files = [volume.file_name for volume in vm.volumes.all()] + [f"{vm.domain_uuid}.iso"]
+    files = [volume.file_name for volume in vm.volumes.all()] + [vm.seed_name]
     macs = [nic.mac for nic in vm.nics.all()]
     return begin(actor, vm, OperationKind.DELETE, files=files, macs=macs)
 

@@ -71,6 +71,11 @@ class VirtualMachine(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def seed_name(self) -> str:
+        """The name of its seed's file in the pool of its disk."""
+        return f"{self.domain_uuid}.iso"
+
     def facts(self, live_kind: str = "") -> Facts:
         """Return what `states.display_status` needs; reads `node`, so select it with the row."""
         return Facts(

@@ -28,10 +28,6 @@ def domain_name(vm: VirtualMachine) -> str:
     return f"sw-{settings.INSTALLATION_ID}-{vm.domain_uuid}"
 
 
-def seed_name(vm: VirtualMachine) -> str:
-    return f"{vm.domain_uuid}.iso"
-
-
 def serial_socket(vm: VirtualMachine) -> PurePosixPath:
     return PurePosixPath(settings.DATA_DIR) / "sock" / f"{vm.domain_uuid}.serial"
 
@@ -109,7 +105,7 @@ def domain_spec(vm: VirtualMachine, volumes: list[Volume]) -> DomainSpec:
         disks=tuple(disk_spec(volume) for volume in volumes),
         nics=tuple(nic_spec(nic) for nic in vm.nics.select_related("network").order_by("id")),
         serial_socket=serial_socket(vm),
-        seed_path=pool_path / seed_name(vm),
+        seed_path=pool_path / vm.seed_name,
         virt_type=vm.node.virt_type,
         cpu="host-passthrough" if vm.node.virt_type == "kvm" else EMULATED_CPU,
         arch=vm.node.arch,

@@ -47,7 +47,7 @@ def ensure_seed(ctx: Context) -> None:
     """The image with host name, keys and user data exists."""
     pool = volumes_of(ctx.vm)[0].pool
     ctx.guard()
-    ctx.hypervisor.ensure_seed(pool.name, blueprint.seed_name(ctx.vm), blueprint.seed_spec(ctx.vm))
+    ctx.hypervisor.ensure_seed(pool.name, ctx.vm.seed_name, blueprint.seed_spec(ctx.vm))
 
 
 def ensure_domain(ctx: Context) -> None:

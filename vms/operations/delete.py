@@ -27,7 +27,7 @@ def ensure_no_disks(ctx: Context) -> None:
     """Neither disk nor seed nor socket is left in pool and folder."""
     for volume in volumes_of(ctx.vm):
         ctx.guard()
-        ctx.hypervisor.remove_volume(volume.pool.name, blueprint.seed_name(ctx.vm))
+        ctx.hypervisor.remove_volume(volume.pool.name, ctx.vm.seed_name)
         ctx.hypervisor.remove_volume(volume.pool.name, volume.file_name)
     Path(blueprint.serial_socket(ctx.vm)).unlink(missing_ok=True)
     for channel in ("identity", "run"):
@@ -48,7 +48,7 @@ def ensure_gone(ctx: Context) -> None:
     left = [ctx.domain()] + [
         ctx.hypervisor.volume(volume.pool.name, name)
         for volume in volumes_of(ctx.vm)
-        for name in (volume.file_name, blueprint.seed_name(ctx.vm))
+        for name in (volume.file_name, ctx.vm.seed_name)
     ]
     if any(left):
         raise WrongState("something of the machine is still there after all finalizers")

@@ -132,6 +132,6 @@ def _check_size(vm: VirtualMachine, flavor: Flavor) -> None:
 def request_delete(actor: Actor, vm_id: UUID | str) -> Operation:
     """Begin the end of a machine, whatever it is doing. Asked again, the answer is the same operation."""
     vm = get_vm_for(actor.who, vm_id, Verb.CHANGE, lock=True)
-    files = [volume.file_name for volume in vm.volumes.all()] + [f"{vm.domain_uuid}.iso"]
+    files = [volume.file_name for volume in vm.volumes.all()] + [vm.seed_name]
     macs = [nic.mac for nic in vm.nics.all()]
     return begin(actor, vm, OperationKind.DELETE, files=files, macs=macs)  # what the reaper may look for afterwards
