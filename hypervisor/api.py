@@ -67,6 +67,7 @@ class Hypervisor(Protocol):
     # devices that none of these disks and cards is, nor anything else that `define` gives: "hostdev", "disk /dev/sda"
     def foreign_devices(self, uuid: UUID, disks: Collection[PurePosixPath], macs: Collection[str]) -> list[str]: ...
     def disk_paths(self, uuid: UUID) -> list[PurePosixPath]: ...
+    def own_memory(self, uuid: UUID) -> int | None: ...  # bytes of its QEMU that no other has; None where unknown
 
     # clones: a domain defined with `memory` is frozen into a folder, and clones wake up where it was frozen.
     # freeze: running or paused -> files in the folder, the domain undefined, its disk moved there.

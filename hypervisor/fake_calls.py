@@ -18,6 +18,7 @@ _READS = frozenset({"host", "pool", "volumes", "volume", "addresses", "domains",
     "fingerprint",
     "frozen",
     "admitted",
+    "own_memory",
 }
 
 

@@ -12,6 +12,7 @@ from .identity import check_identity
 from .nft_rules import build_table
 from .specs import DomainSpec, DomainState, FirewallSpec, FrozenFacts, Identity
 
+OWN_BYTES = 65 * 2**20
 STATE_BYTES = 900_000
 DISK_BYTES = 3_000_000
 
@@ -53,6 +54,10 @@ class FakeClones(FakeCalls):
     def remove_frozen(self, folder: PurePosixPath) -> None:
         with self._call("remove_frozen") as host:
             host.frozen.pop(folder, None)
+
+    def own_memory(self, uuid: UUID) -> int | None:
+        with self._call("own_memory") as host:
+            return OWN_BYTES if host.domain(uuid).active else None
 
     def clone(self, spec: DomainSpec, folder: PurePosixPath, share_ram: bool) -> None:
         with self._call("clone") as host:

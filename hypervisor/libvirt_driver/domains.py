@@ -24,6 +24,7 @@ from hypervisor.specs import DomainFacts, DomainSpec, DomainState, HostFacts, Ow
 from .bounded import Bounded, TooSlow
 from .host import host_facts
 from .link import Linked, verb
+from .processes import own_memory_bytes
 from .retrying import insist
 from .stats import facts_from_stats
 from .tags import TagCache, read_tag
@@ -226,6 +227,12 @@ class DomainVerbs(Linked):
         if domain.isActive():
             texts.append(domain.XMLDesc(0))
         return sorted({word for text in texts for word in foreign_devices(text, disks, macs)})
+
+    @verb
+    def own_memory(self, uuid: UUID) -> int | None:
+        """Bytes of its QEMU that no other process has; None where it has none, or it cannot be told."""
+        domain = self._lookup(uuid)
+        return None if self._is_mock else own_memory_bytes(domain.name())
 
     @property
     def _undefine_flags(self) -> int:

@@ -20,7 +20,7 @@ from vms import observer, sweeps
 from vms.models import Node, VirtualMachine, Volume
 from vms.states import LIVE
 
-from . import devices
+from . import devices, memory
 from .reaper import Reaper
 from .register import ensure_pool, register
 
@@ -138,6 +138,7 @@ class NodeAgent:
         Node.objects.filter(pk=self.node.pk).update(memory_free_mib=host.memory_free_mib)
         if self._reaper is not None:
             self._reaper.sweep()
+        memory.look(self.node, self.hypervisor)
         if self._compared % AUDIT_EVERY == 0:
             devices.look(self.node, self.hypervisor)
         self._compared += 1

@@ -101,6 +101,11 @@ class TemplateBuild(models.Model):
     screenshot = models.BinaryField(null=True, help_text="PNG of the display when it failed")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     frozen_at = models.DateTimeField(null=True, blank=True)
+    idle_mib = models.PositiveIntegerField(
+        null=True, editable=False, help_text="a waiting clone's own memory, measured"
+    )
+    ready_ms = models.PositiveIntegerField(null=True, editable=False, help_text="from request to ready, the last time")
+    boot_ms = models.PositiveIntegerField(null=True, editable=False, help_text="from power on to the guest's answer")
     short_since = models.DateTimeField(null=True, editable=False, help_text="fewer clones wait than should, since then")
 
     class Meta:

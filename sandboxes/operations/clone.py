@@ -22,7 +22,7 @@ from vms.states import OperationKind, Role
 
 from .. import running
 from ..models import Sandbox, TemplateBuild
-from . import guest
+from . import guest, measures
 
 log = structlog.get_logger(__name__)
 NOT_NAMED_YET = "sandbox"  # what a spare calls itself: its screen goes on saying so until somebody types
@@ -115,6 +115,8 @@ def ensure_named(ctx: Context) -> None:
     if ctx.vm.role == Role.SANDBOX:
         running.start_waiting(ctx.vm)
     ctx.observe()
+    if ctx.operation.kind in (OperationKind.CLONE, OperationKind.CLAIM):
+        measures.keep_ready(sandbox.build, ctx.operation.created_at)
 
 
 def identity(ctx: Context, *, with_keys: bool) -> Identity:
@@ -142,6 +144,7 @@ def ensure_rested(ctx: Context) -> None:
     found = ctx.observe()
     if found is None or found.state is not DomainState.PAUSED:
         raise StepFailed("spare_lost", _("The spare went away while it was made."))
+    measures.keep_idle(_build_of(ctx), ctx.hypervisor.own_memory(ctx.vm.domain_uuid))
 
 
 def _warm_up(ctx: Context) -> None:

@@ -19,7 +19,7 @@ from vms.operations import create
 from vms.operations.context import Context, StepFailed
 
 from ..models import TemplateBuild
-from . import guest
+from . import guest, measures
 
 SETTLE_SECONDS = 300
 SCRIPT = "/run/slipway-ready"
@@ -106,6 +106,7 @@ def _keep_screen(ctx: Context) -> None:
 def ensure_booted(ctx: Context) -> None:
     """The guest answers, and has finished booting."""
     create.ensure_agent(ctx)
+    measures.keep_boot(ctx.vm)
     if ctx.state() is not DomainState.RUNNING:
         raise StepFailed("guest_stopped", _("The guest switched itself off while it booted."))
     guest.execute(ctx, SETTLED, SETTLE_SECONDS)

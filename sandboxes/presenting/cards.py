@@ -12,6 +12,8 @@ from django.utils.translation import gettext_lazy
 from accounts.access import Verb, allows
 from accounts.models import User
 from vms.models import VirtualMachine
+from vms.models.sample import last_sample
+from vms.presenting import amounts
 from vms.presenting.cards import VmCard
 from vms.presenting.fragments import cards_for
 from vms.presenting.operations import OperationCard
@@ -85,6 +87,12 @@ class SandboxCard:
     def going(self) -> bool:
         """Is it being deleted, or was it to be?"""
         return self.vm.desired_state == DesiredState.DELETED
+
+    @property
+    def own_memory(self) -> str:
+        """What it takes of its host's memory for itself; "" where it shares none, or was not looked at yet."""
+        sample = last_sample(self.vm)
+        return amounts.mib(sample.own_memory_mib) if sample and sample.own_memory_mib else ""
 
     @property
     def network_short(self) -> str | Promise:

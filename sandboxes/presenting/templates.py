@@ -17,8 +17,6 @@ from ..states import BuildStatus, NetworkMode
 from .cards import NETWORK_ICON, NETWORK_SHORT
 from .leases import choices, duration
 
-# of an idle clone's memory that it does not share: docs/benchmarks.md and ADR 6 have 65 to 81 MB, on one machine
-IDLE_SHARED_MIB = 75
 FACES = ("a", "b", "c", "d", "e")
 
 
@@ -82,6 +80,20 @@ class TemplateCard:
         return any(view.fits for view in self.builds)
 
     @property
+    def ready_words(self) -> str:
+        """How soon one of it is there, as it was the last time."""
+        took = [view.build.ready_ms for view in self.builds if view.fits and view.build.ready_ms is not None]
+        if took:
+            return _("Ready in %(time)s") % {"time": amounts.seconds(max(took) / 1000)}
+        return _("Ready at once") if self.spares else _("Ready in a moment")
+
+    @property
+    def boot_words(self) -> str:
+        """How long it takes to boot one instead, as it took on the slowest node; "" where none was ever booted."""
+        took = [view.build.boot_ms for view in self.builds if view.build.boot_ms is not None]
+        return _("boots in about %(time)s") % {"time": amounts.seconds(max(took) / 1000)} if took else ""
+
+    @property
     def building(self) -> BuildView | None:
         """The preparation under way, if any."""
         return next((view for view in self.builds if view.build.status == BuildStatus.BUILDING), None)
@@ -103,7 +115,9 @@ class TemplateCard:
         """The same in words."""
         if self.spares:
             return ngettext("%(n)s waiting", "%(n)s waiting", self.spares) % {"n": self.spares}
-        return _("copied when asked for") if self.ready else _("boots from its image")
+        if self.ready:
+            return _("copied when asked for")
+        return self.boot_words or _("boots from its image")
 
     @property
     def network_icon(self) -> str:
@@ -137,14 +151,29 @@ class TemplateCard:
         n = self.template.pool_size
         if not n:
             return _("No clone waits: each is copied when somebody asks for it, which takes a moment longer.")
-        own = IDLE_SHARED_MIB if self.template.share_ram else self.template.flavor.memory_mib
+        own = self._idle_mib
+        if own is None:
+            return ngettext(
+                "%(n)s clone waits on each node, paused: no processor time. What it takes of memory is measured once "
+                "it waits. It counts against nobody's quota until somebody takes it.",
+                "%(n)s clones wait on each node, paused: no processor time. What they take of memory is measured once "
+                "one waits. They count against nobody's quota until somebody takes them.",
+                n,
+            ) % {"n": n}
         return ngettext(
             "%(n)s clone waits on each node, paused: no processor time, and about %(memory)s of memory. "
             "It counts against nobody's quota until somebody takes it.",
             "%(n)s clones wait on each node, paused: no processor time, and about %(memory)s of memory together. "
             "They count against nobody's quota until somebody takes them.",
             n,
-        ) % {"n": n, "memory": amounts.mib(n * min(own, self.template.flavor.memory_mib))}
+        ) % {"n": n, "memory": amounts.mib(n * own)}
+
+    @property
+    def _idle_mib(self) -> int | None:
+        """What a waiting clone takes of the host's memory, where it takes most; None before one has waited."""
+        if not self.template.share_ram:
+            return self.template.flavor.memory_mib
+        return max((view.build.idle_mib for view in self.builds if view.fits and view.build.idle_mib), default=None)
 
     @property
     def sharing(self) -> str:

@@ -102,8 +102,10 @@ def test_a_clone_is_paused_complete_and_an_ordinary_domain(nursery: Nursery, sha
     hypervisor.resume(spec.uuid)
     hypervisor.clone(spec, nursery.folder, share_ram)  # nor is it touched while it runs
     assert nursery.facts(spec.uuid).state is DomainState.RUNNING
+    assert (hypervisor.own_memory(spec.uuid) or 0) > 2**20
     hypervisor.force_off(spec.uuid)
     assert nursery.facts(spec.uuid).state is DomainState.STOPPED
+    assert hypervisor.own_memory(spec.uuid) is None
     with pytest.raises(WrongState):  # its disk may be ahead of the template's memory
         hypervisor.clone(spec, nursery.folder, share_ram)
     hypervisor.start(spec.uuid)

@@ -174,6 +174,8 @@ def test_memory_is_shared_only_where_it_may_be(micro: Nursery, share_ram: bool) 
     files = [memory_files(qemu_pid(spec.uuid)) for spec in specs]
     assert all(files)
     assert (files[0] == files[1]) is share_ram
+    whole = micro.memory_mib * 2**20
+    assert all(0 < (micro.rig.hypervisor.own_memory(spec.uuid) or 0) < whole for spec in specs)
     for spec in specs:
         micro.remove(spec.uuid)
 

@@ -11,13 +11,14 @@ from django.utils import timezone
 from accounts.models import QuotaLimit
 from accounts.refusals import Unavailable
 from hypervisor.specs import DomainState
+from portal.node_agent import memory
 from sandboxes import gateway_runs, services
 from sandboxes.models import Run, Sandbox, Template, TemplateBuild
 from sandboxes.models.sandbox import warning
 from sandboxes.presenting.isolation import report
 from tests.portal.lab import make_lab
 from tests.portal.pages import SCRIPT, field, said, words
-from vms.models import Operation, VirtualMachine
+from vms.models import Operation, Sample, VirtualMachine
 from vms.presenting.fragments import render
 from vms.states import Role
 
@@ -610,6 +611,30 @@ def test_mistakes_stand_at_their_fields_and_what_was_typed_is_kept(lab):
     for name in ("name", "ready_script"):
         assert f'id="id_{name}_error"' in html
     assert "true é" in html
+
+
+def test_what_was_measured_of_a_template_is_said(lab):
+    build = lab.prepared()
+    Template.objects.update(pool_size=2)
+    admin = lab.world.browser("admin")
+    assert "measured once one waits" in words(admin.get(page("template", lab.template.pk)))
+    TemplateBuild.objects.filter(pk=build.pk).update(ready_ms=410, idle_mib=65, boot_ms=36_400)
+    assert "about 130 MiB of memory together" in words(admin.get(page("template", lab.template.pk)))
+    assert "Ready in 0.4 s" in words(admin.get(page("list")))
+    TemplateBuild.objects.filter(pk=build.pk).update(fingerprint="another")
+    seen = words(admin.get(page("list")))
+    assert "Ready in" not in seen
+    assert "boots in about 36 s" in seen
+
+
+def test_a_sandbox_says_what_memory_is_its_own(lab):
+    lab.prepared()
+    box = lab.sandbox()
+    alice = lab.world.browser("alice")
+    assert "of its own" not in words(alice.get(page("detail", box.vm_id)))
+    Sample.objects.create(vm=box.vm, at=timezone.now(), cpu_time_ns=0, disk_bytes=0, net_bytes=0)
+    memory.look(lab.world.node, lab.world.hypervisor)
+    assert "65 MiB of its own, the rest shared" in words(alice.get(page("detail", box.vm_id)))
 
 
 def test_only_staff_make_templates_for_everybody_and_size_the_pool(lab):

@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from accounts.refusals import InvalidState, QuotaExceeded
 from hypervisor import errors
+from hypervisor.fake_clones import OWN_BYTES
 from hypervisor.specs import DomainState
 from portal.invariants import evaluate
 from portal.node_agent.register import ensure_network
@@ -98,6 +99,18 @@ def test_a_spare_is_handed_out_and_counted_from_then_on(lab):
     assert (used["sandboxes"], used["vms"], used["running_vms"], used["sandbox_minutes"]) == (1, 0, 1, 60)
     assert lab.sandbox("box-2").claimed is False
     assert evaluate(lab.world.hypervisor) == []
+
+
+def test_what_a_build_takes_is_measured_while_it_is_made_and_used(lab):
+    build = lab.prepared()
+    assert build.boot_ms is not None
+    assert (build.ready_ms, build.idle_mib) == (None, None)
+    lab.spares()
+    build.refresh_from_db()
+    assert (build.ready_ms, build.idle_mib) == (None, OWN_BYTES // 2**20)
+    lab.sandbox()
+    build.refresh_from_db()
+    assert build.ready_ms is not None
 
 
 def test_a_refused_claim_leaves_the_spare(lab):

@@ -18,6 +18,7 @@ class Sample(models.Model):
     net_bytes = models.PositiveBigIntegerField()
     cpu_percent = models.FloatField(null=True)
     memory_used_mib = models.PositiveIntegerField(null=True)
+    own_memory_mib = models.PositiveIntegerField(null=True, help_text="of the host's, where others share the rest")
     disk_bytes_per_second = models.PositiveBigIntegerField(null=True)
     net_bytes_per_second = models.PositiveBigIntegerField(null=True)
 

@@ -63,6 +63,17 @@ def label(dimension: str) -> str | Promise:
     return Dimension(dimension).label
 
 
+def seconds(value: float) -> str:
+    """Return a short duration: 12 ms, 0.6 s, 41 s, 2 min 5 s."""
+    if value < 0.1:
+        return f"{round(value * 1000)}{NBSP}ms"
+    if value < 10:
+        return f"{figure(value)}{NBSP}s"
+    if value < 60:
+        return f"{round(value)}{NBSP}s"
+    return f"{int(value) // 60}{NBSP}min{NBSP}{int(value) % 60}{NBSP}s"
+
+
 def span(since: datetime, now: datetime) -> str:
     """Return how long ago a moment is, in its largest unit: 3 days, 2 hours, under a minute."""
     if now - since < timedelta(minutes=1):

@@ -139,13 +139,7 @@ def span(moment: datetime | None) -> str:
 @register.filter
 def seconds(value: float) -> str:
     """Return a short duration: 12 ms, 0.6 s, 41 s, 2 min 5 s."""
-    if value < 0.1:
-        return f"{round(value * 1000)}\u00a0ms"
-    if value < 10:
-        return f"{amounts.figure(value)}\u00a0s"
-    if value < 60:
-        return f"{round(value)}\u00a0s"
-    return f"{int(value) // 60}\u00a0min\u00a0{int(value) % 60}\u00a0s"
+    return amounts.seconds(value)
 
 
 @register.filter
