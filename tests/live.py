@@ -125,6 +125,17 @@ class Api:
         vm: dict[str, Any] = self.call("GET", f"vms/{answer['vm']['id']}")
         return vm
 
+    def run(self, sandbox_id: str, command: str, seconds: float = 60) -> dict[str, Any]:
+        """Run a shell command in a sandbox and wait until it has ended, whichever way."""
+        begun = self.call("POST", f"sandboxes/{sandbox_id}/runs", {"command": command}, status=201)
+
+        def ended() -> dict[str, Any] | None:
+            found: dict[str, Any] = self.call("GET", f"runs/{begun['id']}")
+            return None if found["status"] in ("pending", "running") else found
+
+        found: dict[str, Any] = wait_for(ended, seconds, "the command has not ended")
+        return found
+
     def delete(self, vm_id: str, seconds: float = 120) -> None:
         """Delete a machine and wait until its row has gone."""
         answer = self.http.delete(f"vms/{vm_id}")

@@ -26,6 +26,9 @@ class Build(BaseModel):
     )
     size_bytes: int
     waiting: int = Field(description="Clones that wait to be handed out.")
+    ready_ms: int | None = Field(description="From request to ready, the last time.")
+    boot_ms: int | None = Field(description="From power on to the guest's answer, when it was prepared.")
+    idle_mib: int | None = Field(description="Memory that a waiting clone has for itself.")
     operation: UUID | None
     created_at: datetime
     frozen_at: datetime | None

@@ -46,17 +46,19 @@ def template(row: models.Template, waiting: Mapping[UUID, int], may_change: bool
 
 
 def build(row: TemplateBuild, of: models.Template, waiting: int, may_change: bool) -> shapes.Build:
-    fits = row.status == BuildStatus.READY and row.recipe == of.recipe and row.fingerprint == row.node.fingerprint
     return shapes.Build(
         id=row.pk,
         node=show.named(row.node),
         status=BuildStatus(row.status),
-        fits=fits,
+        fits=row.fits(of),
         reason=row.reason,
         detail=row.reason_detail,
         output=row.output if may_change else None,
         size_bytes=row.size_bytes,
         waiting=waiting,
+        ready_ms=row.ready_ms,
+        boot_ms=row.boot_ms,
+        idle_mib=row.idle_mib,
         operation=row.operation_id,
         created_at=row.created_at,
         frozen_at=row.frozen_at,

@@ -126,6 +126,11 @@ class TemplateBuild(models.Model):
     def __str__(self) -> str:
         return f"{self.template} on {self.node}"
 
+    def fits(self, template: Template) -> bool:
+        """Can clones be made of it now? Reads its node, and the template's image and flavor."""
+        same = self.recipe == template.recipe and self.fingerprint == self.node.fingerprint
+        return same and self.status == BuildStatus.READY
+
     @property
     def folder(self) -> str:
         """Where it lies, below DATA_DIR."""

@@ -224,9 +224,5 @@ def _view(
     template: Template, build: TemplateBuild, live: Mapping[UUID, Operation], spares: Mapping[UUID, int]
 ) -> BuildView:
     operation = live.get(build.operation_id) if build.operation_id else None
-    fits = (
-        build.status == BuildStatus.READY
-        and build.recipe == template.recipe
-        and build.fingerprint == build.node.fingerprint
-    )
-    return BuildView(build, OperationCard(operation) if operation else None, spares.get(build.pk, 0), fits)
+    waiting = spares.get(build.pk, 0)
+    return BuildView(build, OperationCard(operation) if operation else None, waiting, build.fits(template))

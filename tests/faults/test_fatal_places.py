@@ -34,10 +34,13 @@ def sample():
 
 
 class Deaths:
-    """Operations whose first worker dies where a plan says; `workers` are replaced as they die."""
+    """Operations whose first worker dies where a plan says; `workers` are replaced as they die.
 
-    def __init__(self, portal, chosen):
-        self.portal, self.plans = portal, portal.home / "plans"
+    With each `agent_every` of them, the node agent is killed too, and comes back.
+    """
+
+    def __init__(self, portal, chosen, agent_every=0):
+        self.portal, self.plans, self.agent_every = portal, portal.home / "plans", agent_every
         self.plans.mkdir()
         self.places = {f"m-{number}": place for number, place in enumerate(chosen)}
         self.operations = {}
@@ -76,10 +79,13 @@ class Deaths:
         return len(list(self.plans.glob("*.plan"))) < DOOMED
 
     def happen(self):
-        for name, place in self.places.items():
+        for number, (name, place) in enumerate(self.places.items()):
             self.portal.wait(self.tend, 60, "a worker has died")
             words = [place.kind, place.step, place.point]
             self.operations[self.ask("ask_fatal", place.kind, name, words, str(self.plans))] = (name, place)
+            if self.agent_every and number % self.agent_every == 0:
+                self.portal.kill("agent")
+                self.portal.start("agent")
         self.portal.start("beat")
         self.portal.wait(lambda: self.tend() and self.portal("live") == 0, 180, "every operation has ended")
 
@@ -115,11 +121,11 @@ def check(place, machine, build):
         assert boots == BOOTS.get(place.kind, 1), place
 
 
-def die_at(chosen):
+def die_at(chosen, agent_every=0):
     with tempfile.TemporaryDirectory(prefix="sw-", dir="/tmp") as name:
         Path(name).chmod(0o711)  # PostgreSQL's user may pass
         with installation(Path(name), postgres=True) as portal:
-            deaths = Deaths(portal, chosen)
+            deaths = Deaths(portal, chosen, agent_every)
             began = time.monotonic()
             deaths.get_ready()
             ready = time.monotonic()
@@ -147,6 +153,12 @@ def test_a_worker_of_each_kind_dies_by_sigkill_F1():
 @pytest.mark.timeout(1200)
 def test_workers_die_by_sigkill_at_every_place_F1():
     tell(die_at(EVERY))
+
+
+@pytest.mark.timeout(1200)
+def test_the_node_agent_dies_too_beside_every_sandbox_operation_F1():
+    """Who lost the bells, the comparisons and the sweeps of its node finds them again; nothing is left behind."""
+    tell(die_at([place for place in EVERY if place.kind in SANDBOX_KINDS], agent_every=4))
 
 
 @pytest.mark.short

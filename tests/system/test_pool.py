@@ -40,15 +40,9 @@ def claimed(live: Live, api: Api, template: dict[str, Any]) -> dict[str, Any]:
 
 
 def said(api: Api, box: dict[str, Any], command: str) -> str:
-    run = api.call("POST", f"sandboxes/{box['id']}/runs", {"command": command}, status=201)
-
-    def over() -> Any:
-        found = api.call("GET", f"runs/{run['id']}")
-        return found if found["status"] not in ("pending", "running") else None
-
-    ended = wait_for(over, 60, "the command has not ended")
+    ended = api.run(box["id"], command)
     assert ended["exit_code"] == 0, (ended["status"], ended["error"])
-    text: str = api.http.get(f"runs/{run['id']}/output", params={"stream": "stdout"}).text
+    text: str = api.http.get(f"runs/{ended['id']}/output", params={"stream": "stdout"}).text
     return text
 
 
