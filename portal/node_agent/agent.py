@@ -27,7 +27,7 @@ from .register import ensure_pool, register
 log = structlog.get_logger(__name__)
 GIB = 2**30
 RESYNC_SECONDS = 30.0
-RING_SECONDS = 5.0
+RING_SECONDS = 2.5  # a bell is lost with the worker that had it in its hand, and the next one is waited for
 RING_OLDER_THAN = timedelta(seconds=2)
 RETRY_SECONDS = 2.0
 AUDIT_EVERY = 4  # comparisons, so every two minutes

@@ -70,6 +70,12 @@ class TemplateCard:
         return FACES[sum(self.template.name.encode()) % len(FACES)]
 
     @property
+    def about(self) -> str:
+        """What it is, as a sentence; "" where nobody said."""
+        said = self.template.description.strip()
+        return said if not said or said[-1] in ".!?" else f"{said}."
+
+    @property
     def size(self) -> str:
         """Processors and memory of what is made of it."""
         return amounts.size(self.template.flavor.vcpus, self.template.flavor.memory_mib)
@@ -116,7 +122,7 @@ class TemplateCard:
         if self.spares:
             return ngettext("%(n)s waiting", "%(n)s waiting", self.spares) % {"n": self.spares}
         if self.ready:
-            return _("copied when asked for")
+            return _("none waiting")
         return self.boot_words or _("boots from its image")
 
     @property

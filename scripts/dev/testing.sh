@@ -146,7 +146,7 @@ run_all_suites() {
   DATABASE_URL=$SLIPWAY_TEST_POSTGRES_URL suite portal-postgresql "${usual[@]}" -n 2 tests/portal \
     --ignore=tests/portal/test_api_schemathesis.py
   suite simulation "${usual[@]}" -n 2 tests/simulation
-  suite contract "${usual[@]}" tests/contract
+  suite contract "${usual[@]}" -n 2 --dist loadfile tests/contract
   suite system "${usual[@]}" tests/system
   suite e2e "${usual[@]}" tests/e2e
   suite faults -m "$SHORT" -n 3 --dist loadfile tests/faults # three, because they wait for leases and outages

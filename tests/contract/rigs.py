@@ -6,6 +6,7 @@ has the verb the test then demands NotSupported, so that a gap that closes is no
 
 import contextlib
 import itertools
+import os
 import secrets
 import shutil
 import subprocess
@@ -57,6 +58,13 @@ PANIC = bytes.fromhex(
 )
 
 
+def own_id() -> str:
+    """An installation id. Its first byte is its network's, too, which no rig of a test process beside this one has."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    return f"{secrets.choice(range(number, 256, count)):02x}{secrets.token_hex(3)}"
+
+
 @dataclass
 class Rig:
     """A hypervisor with a pool and a network, an installation id of its own, and everything removed at the end."""
@@ -64,7 +72,7 @@ class Rig:
     name: str
     hypervisor: Hypervisor
     folder: Path
-    installation_id: str = field(default_factory=lambda: secrets.token_hex(4))
+    installation_id: str = field(default_factory=own_id)
     made: list[UUID] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(2))
 
