@@ -55,3 +55,18 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def runner_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compiled(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Keep SQLite in a file: there threads wait for one another as processes do, in memory they would fail.
+
+    For all layers, because a run of several has the database of the one that asks for it first.
+    """
+    from django.conf import settings
+
+    for database in settings.DATABASES.values():
+        if database["ENGINE"].endswith("sqlite3"):
+            database["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")

@@ -17,18 +17,6 @@ from vms.operations.leases import LeaseKeeper
 Bell = Callable[[], Awaitable[None]]
 
 
-@pytest.fixture(scope="session")
-def django_db_modify_db_settings(
-    django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """Keep SQLite in a file: there threads wait for one another as processes do, in memory they would fail."""
-    from django.conf import settings
-
-    for database in settings.DATABASES.values():
-        if database["ENGINE"].endswith("sqlite3"):
-            database["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _let_go_of_the_database(django_db_setup: None) -> Iterator[None]:
     """Close what async tests opened in asgiref's thread: PostgreSQL does not drop a database in use."""
