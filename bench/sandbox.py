@@ -30,6 +30,7 @@ from ._sandbox_report import CLAIMS, TOGETHER, Times, last, report
 
 PROJECT = "harbor"
 FIRST_COMMAND = "echo ready"
+ONE_CLONE_SECONDS = 1.5  # is ready by then
 
 
 def main() -> int:
@@ -155,11 +156,18 @@ class Bench:
         return time.monotonic() - began
 
     def clone(self) -> None:
-        """POST with an empty pool, to its acknowledged identity: what the script's clone is compared with."""
+        """POST with an empty pool, to its acknowledged identity: what the script's clone is compared with.
+
+        Nobody asks meanwhile, as nobody asks the script: every question takes 10 ms of the two processors.
+        """
+        body = {"template": self.fresh["id"], "project": PROJECT, "lease_minutes": 60}
         clock = time.time()
-        sandbox = self.sandbox(self.fresh)
-        self.times["Slipway: clone to acknowledged"].append(self._named_at(sandbox["id"]) - clock)
-        self.delete(sandbox["id"])
+        answer = self.api.call("POST", "sandboxes", body, status=202)
+        time.sleep(ONE_CLONE_SECONDS)
+        ended = self.api.finished(answer["operation"])
+        assert ended["status"] == "succeeded", ended
+        self.times["Slipway: clone to acknowledged"].append(self._named_at(answer["sandbox"]["id"]) - clock)
+        self.delete(answer["sandbox"]["id"])
 
     def clone_and_run(self) -> None:
         """POST with an empty pool, and at once a command, to the first of its output."""

@@ -13,6 +13,7 @@ from uuid import UUID
 from .specs import (
     DomainFacts,
     DomainSpec,
+    DomainState,
     FirewallSpec,
     FrozenFacts,
     HostFacts,
@@ -54,6 +55,7 @@ class Hypervisor(Protocol):
     # domains: `domains` is one bulk call and returns those tagged with the installation id
     def domains(self, installation_id: str) -> list[DomainFacts]: ...
     def domain(self, uuid: UUID) -> DomainFacts | None: ...
+    def state(self, uuid: UUID) -> DomainState | None: ...  # of `domain` the state alone, for a third of its cost
     def define(self, spec: DomainSpec) -> None: ...  # also redefines one that is off; WrongState if active and other
     def undefine(self, uuid: UUID) -> None: ...  # absence is success; WrongState while active
     def start(self, uuid: UUID) -> None: ...  # from stopped, suspended and crashed

@@ -3,6 +3,9 @@
 from .specs import DomainSpec
 
 Shape = dict[str, str | int | bool]
+# Of the hardware that all domains have alike: counted up whenever domain_devices gives another, so that templates are
+# made anew. 2: four serial ports.
+DEVICES = 2
 
 
 def shape_of(spec: DomainSpec) -> Shape:

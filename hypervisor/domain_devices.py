@@ -12,6 +12,9 @@ IDENTITY_CHANNEL = "org.slipway.identity.0"
 RUN_CHANNEL = "org.slipway.run.0"
 SEED_TARGET = "vdz"
 BALLOON_PERIOD_SECONDS = 10
+# Number 0 is not for channels. With QEMU's own 32 a machine has 64 queues for them, each with a descriptor that is made
+# when it resumes: its table of 64 is then too small, and to grow it waits 10 to 18 ms for the kernel (RCU).
+SERIAL_PORTS = 4
 
 
 def build_devices(spec: DomainSpec) -> list[Element]:
@@ -21,6 +24,7 @@ def build_devices(spec: DomainSpec) -> list[Element]:
         *seed,
         *(_nic(nic) for nic in spec.nics),
         element("controller", {"type": "usb", "model": "none"}),
+        element("controller", {"type": "virtio-serial", "ports": SERIAL_PORTS}),
         *_serial(spec.serial_socket),
         *_channels(spec),
         # No listener of any kind: the display is reached through libvirt, as a connected descriptor.

@@ -160,6 +160,11 @@ class FakeHypervisor(FakeClones):
             found = host.domains.get(uuid)
             return _facts(found) if found else None
 
+    def state(self, uuid: UUID) -> DomainState | None:
+        with self._call("state") as host:
+            found = host.domains.get(uuid)
+            return found.state if found else None
+
     def define(self, spec: DomainSpec) -> None:
         with self._call("define") as host:
             found = host.domains.get(spec.uuid)
@@ -279,4 +284,4 @@ def _volume_facts(pool: str, volume: FakeVolume) -> VolumeFacts:
 def _facts(domain: FakeDomain) -> DomainFacts:
     spec = domain.spec
     facts = DomainFacts(spec.uuid, spec.name, domain.state, domain.reason)
-    return replace(facts, owner=spec.owner, vcpus=spec.vcpus, memory_mib=spec.memory_mib)
+    return replace(facts, owner=spec.owner, vcpus=spec.vcpus, memory_mib=spec.memory_mib, persistent=domain.persistent)

@@ -13,6 +13,7 @@ RUNNING, PAUSED, CRASHED = DomainState.RUNNING, DomainState.PAUSED, DomainState.
 ACTIVE = (RUNNING, PAUSED, CRASHED)
 
 _READS = frozenset({"host", "pool", "volumes", "volume", "addresses", "domains", "domain", "disk_paths", "agent"}) | {
+    "state",
     "screenshot",
     "open_graphics",
     "fingerprint",

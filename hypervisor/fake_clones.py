@@ -76,7 +76,7 @@ class FakeClones(FakeCalls):
                 raise errors.WrongState("the domain is off")
             if any(other.spec.name == spec.name and uuid != spec.uuid for uuid, other in host.domains.items()):
                 raise errors.AlreadyExists(f"the name {spec.name} belongs to another domain")
-            if found is None:
+            if found is None or not found.persistent:
                 host.domains[spec.uuid] = FakeDomain(spec, PAUSED, "user", boots=1)
         self._tell(spec.uuid, "lifecycle")
 

@@ -35,6 +35,7 @@ class FakeDomain:
     boots: int = 0
     identity: Identity | None = None
     foreign: tuple[str, ...] = ()
+    persistent: bool = True  # not, while a clone is only half made
 
     @property
     def active(self) -> bool:
@@ -159,6 +160,11 @@ class FakeControls:
             domain = host.domain(uuid)
             domain.state, domain.reason = state, reason
         self._tell(uuid, "lifecycle")
+
+    def half_make(self, spec: DomainSpec) -> None:
+        """Let a clone be there as one whose maker was killed in the middle of it: paused, and not defined."""
+        with self._open() as host:
+            host.domains[spec.uuid] = FakeDomain(spec, DomainState.PAUSED, "migration", boots=1, persistent=False)
 
     def vanish(self, uuid: UUID) -> None:
         """Undefine a domain behind our back."""

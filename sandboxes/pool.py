@@ -5,8 +5,8 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import F, QuerySet
+from django.db.models.functions import Now
 
-from accounts import clock
 from accounts.models import Project, User
 from vms.models import Node, Operation, VirtualMachine
 from vms.placement import nodes_ok
@@ -24,7 +24,7 @@ def claim(builds: Sequence[TemplateBuild], network: str, *, project: Project, us
     decides between any number of claims at once: a clone is never handed out twice.
     """
     changes = {
-        "role": Role.SANDBOX, "project": project, "created_by": user, "name": name, "created_at": clock.now(),
+        "role": Role.SANDBOX, "project": project, "created_by": user, "name": name, "created_at": Now(),
         "version": F("version") + 1,
     }  # fmt: skip
     vm_id = _take_one(_waiting(builds, network), changes)

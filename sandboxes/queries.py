@@ -84,8 +84,14 @@ def fitting_builds(template: Template, nodes: Iterable[UUID] | None = None) -> l
     rows = TemplateBuild.objects.filter(template=template, status=BuildStatus.READY, recipe=template.recipe)
     if nodes is not None:
         rows = rows.filter(node__in=list(nodes))
-    found = rows.select_related("node").defer("screenshot")
-    return [build for build in found if build.fingerprint == build.node.fingerprint]
+    found = [
+        build
+        for build in rows.select_related("node").defer("screenshot")
+        if build.fingerprint == build.node.fingerprint
+    ]
+    for build in found:
+        build.template = template  # with what its reader has joined to it already
+    return found
 
 
 def visible_sandboxes(user: User, everything: bool = False) -> QuerySet[Sandbox]:

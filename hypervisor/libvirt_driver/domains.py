@@ -29,6 +29,7 @@ from .retrying import insist
 from .stats import facts_from_stats
 from .tags import TagCache, read_tag
 from .translate import domain_state
+from .validating import checked
 
 _UNDEFINE_WITH = (
     libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
@@ -124,6 +125,21 @@ class DomainVerbs(Linked):
             raise
 
     @verb
+    def state(self, uuid: UUID) -> DomainState | None:
+        """The state of one domain, or None. Two questions to libvirtd, where `domain` has six."""
+        try:
+            found = self._lookup(uuid)
+            state, reason = found.state(0)
+            saved = state == libvirt.VIR_DOMAIN_SHUTOFF and bool(found.hasManagedSaveImage(0))
+            return domain_state(state, reason, saved=saved)[0]
+        except NotFound:
+            return None
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:  # it went while we read
+                return None
+            raise
+
+    @verb
     def define(self, spec: DomainSpec) -> None:
         """Defines the domain, or redefines it while it is off; then compares what libvirt made of it with the spec.
 
@@ -138,7 +154,7 @@ class DomainVerbs(Linked):
             raise WrongState(f"{spec.name} is active and differs from the spec")
         if before is not None and before.name() != spec.name:
             before.rename(spec.name, 0)
-        domain = self._conn.defineXMLFlags(text, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
+        domain = self._conn.defineXMLFlags(text, checked(text, libvirt.VIR_DOMAIN_DEFINE_VALIDATE))
         self._tags.forget(spec.uuid)
         differing = differences(spec, text, domain)
         if differing:

@@ -8,6 +8,7 @@ from typing import Any
 
 import libvirt
 
+from hypervisor.clone_shape import DEVICES
 from hypervisor.specs import HostFacts
 from hypervisor.subnets import host_addresses
 from hypervisor.xml_text import from_text
@@ -49,13 +50,15 @@ def qemu_user(capabilities: str) -> tuple[int, int]:
 
 
 def fingerprint(conn: Any, capabilities: str) -> str:
-    """A word that changes with whatever a frozen device state depends on: QEMU, its newest machine, the host's CPU."""
+    """Words that change with whatever a frozen device state depends on: QEMU, machine, the host's CPU, our devices."""
     root = from_text(capabilities)
     machines = root.iterfind("guest/arch[@name='x86_64']/machine[@canonical]")
     newest = {machine.text: machine.get("canonical", "") for machine in machines}
     cpu = f"{root.findtext('host/cpu/model', '')} {' '.join(sorted(cpu_flags()))}"
     digest = hashlib.sha256(cpu.encode()).hexdigest()[:12]
-    return f"{conn.getType()} {_version(conn.getVersion())}, {newest.get('q35', 'q35')}, cpu {digest}"
+    return (
+        f"{conn.getType()} {_version(conn.getVersion())}, {newest.get('q35', 'q35')}, cpu {digest}, devices {DEVICES}"
+    )
 
 
 @cache

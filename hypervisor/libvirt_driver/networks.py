@@ -11,7 +11,7 @@ import libvirt
 from hypervisor import nft_guard
 from hypervisor.dhcp_hosts import DhcpHosts
 from hypervisor.dhcp_release import release_lease
-from hypervisor.errors import AlreadyExists, BadSpec, HypervisorError, NotFound
+from hypervisor.errors import AlreadyExists, BadSpec, NotFound
 from hypervisor.network_xml import (
     build_filter,
     build_network,
@@ -24,11 +24,12 @@ from hypervisor.nft_guard import build_admission, build_dismissal, build_guard, 
 from hypervisor.nft_rules import build_removal, build_table
 from hypervisor.specs import FirewallSpec, NetworkKind, NetworkSpec
 
+from . import nft
 from .link import Linked, verb
 
 log = logging.getLogger(__name__)
 
-_NFT_SECONDS = 10
+_IP_SECONDS = 10
 
 
 class NetworkVerbs(Linked):
@@ -47,7 +48,7 @@ class NetworkVerbs(Linked):
         hosts = DhcpHosts(Path(spec.hosts_dir))
         hosts.make_folder()
         if not spec.filter_name:
-            _nft(build_guard(spec.name, hosts.entries()), self._is_mock)
+            nft.run(build_guard(spec.name, hosts.entries()), dry=self._is_mock)
         network = self._network_as(spec)
         if not network.isActive():
             network.create()
@@ -83,7 +84,7 @@ class NetworkVerbs(Linked):
             if spec is not None:
                 DhcpHosts(Path(spec.hosts_dir)).remove_folder()
                 if not spec.filter_name:
-                    _nft(nft_guard.build_removal(spec.name), self._is_mock)
+                    nft.run(nft_guard.build_removal(spec.name), dry=self._is_mock)
         if not filter_name:
             return
         try:
@@ -100,11 +101,11 @@ class NetworkVerbs(Linked):
         before = hosts.entries().get(mac.lower()) if not spec.filter_name else None
         moved = before not in (None, address)
         if moved:  # first: once the entry has gone, nobody knows any more what is to be taken back
-            _nft(build_dismissal(spec.name, mac, str(before)), self._is_mock)
+            nft.run(build_dismissal(spec.name, mac, str(before)), dry=self._is_mock)
         if hosts.put(mac.lower(), address):
             _reload(found, spec)
         if not spec.filter_name:
-            _nft(build_admission(spec.name, mac, address), self._is_mock)
+            nft.run(build_admission(spec.name, mac, address), dry=self._is_mock)
         if moved:
             self._release_leases(found, spec, mac)
 
@@ -116,7 +117,7 @@ class NetworkVerbs(Linked):
         had = hosts.entries().get(mac.lower())
         if had is not None:
             if not spec.filter_name:  # first, as above
-                _nft(build_dismissal(spec.name, mac, had), self._is_mock)
+                nft.run(build_dismissal(spec.name, mac, had), dry=self._is_mock)
             hosts.drop(mac.lower())
             _reload(found, spec)
             self._forget_neighbour(spec, had)
@@ -128,7 +129,7 @@ class NetworkVerbs(Linked):
             return
         command = ["ip", "neighbour", "delete", address, "dev", spec.bridge]
         with contextlib.suppress(OSError, subprocess.SubprocessError):  # it had none, or asks anew by itself
-            subprocess.run(command, check=False, capture_output=True, timeout=_NFT_SECONDS)
+            subprocess.run(command, check=False, capture_output=True, timeout=_IP_SECONDS)
 
     def _release_leases(self, found: Any, spec: NetworkSpec, mac: str) -> None:
         if self._is_mock or spec.kind is NetworkKind.ISOLATED or not found.isActive():
@@ -166,12 +167,12 @@ class NetworkVerbs(Linked):
     @verb
     def ensure_firewall(self, spec: FirewallSpec) -> None:
         """The table is as the spec says; replaced in one step, so there is no moment without it."""
-        _nft(build_table(spec), self._is_mock)
+        nft.run(build_table(spec), dry=self._is_mock)
 
     @verb
     def remove_firewall(self, name: str) -> None:
         """There is no such table."""
-        _nft(build_removal(name), self._is_mock)
+        nft.run(build_removal(name), dry=self._is_mock)
 
     def _network(self, name: str) -> Any:
         """The libvirt network; NotFound when there is none."""
@@ -212,22 +213,7 @@ def _reload(network: Any, spec: NetworkSpec) -> None:
 
 def _guests(network: str) -> dict[str, str]:
     """What the guard of a network lets send; NotFound when there is no such table."""
-    command = ["nft", "-j", "list", "set", "bridge", table_name(network), "guests"]
     try:
-        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=_NFT_SECONDS)
-    except subprocess.CalledProcessError as error:
-        raise NotFound(f"guard of {network}: {error.stderr.strip()[:200]}") from error
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise HypervisorError(f"nft: {error}") from error
-    return parse_guests(done.stdout)
-
-
-def _nft(commands: str, is_mock: bool) -> None:
-    """Gives the packet filter of this host its commands, all or none; on a mock host it only judges them."""
-    command = ["nft", *(["--check"] if is_mock else []), "-f", "-"]
-    try:
-        subprocess.run(command, input=commands, check=True, capture_output=True, text=True, timeout=_NFT_SECONDS)
-    except subprocess.CalledProcessError as error:
-        raise HypervisorError(f"nft: {error.stderr.strip()[:400]}") from error
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise HypervisorError(f"nft: {error}") from error
+        return parse_guests(nft.listed(f"set bridge {table_name(network)} guests"))
+    except nft.NftRefused as error:
+        raise NotFound(f"guard of {network}: {error.detail}") from error

@@ -101,7 +101,7 @@ class StorageVerbs(Linked):
         found = self._volume(pool, spec.name)
         if found is None:
             try:
-                found = pool.createXML(text, 0)
+                return _facts(spec.pool, pool.createXML(text, 0))
             except libvirt.libvirtError:
                 found = _recorded(pool, spec.name)
                 if found is None:

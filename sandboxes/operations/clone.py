@@ -35,7 +35,11 @@ ON = (DomainState.RUNNING, DomainState.PAUSED)
 
 
 def sandbox_of(ctx: Context) -> Sandbox:
-    return Sandbox.objects.select_related("build", "template").get(vm=ctx.vm)
+    """Return the sandbox as this attempt found it; its build and template come with it."""
+    if "sandbox" not in ctx.rows:
+        ctx.rows["sandbox"] = Sandbox.objects.select_related("build__template").get(vm=ctx.vm)
+    found: Sandbox = ctx.rows["sandbox"]
+    return found
 
 
 def _build_of(ctx: Context) -> TemplateBuild:
@@ -63,10 +67,11 @@ def ensure_overlay(ctx: Context) -> None:
 def ensure_cloned(ctx: Context) -> None:
     """A paused domain stands where the template was frozen."""
     build = _build_of(ctx)
-    state = ctx.state()
-    if state in ON:
-        return
-    if state is not None:
+    found = ctx.domain()
+    if found is not None and found.state in ON:
+        if found.persistent:
+            return  # else its maker was killed in the middle of it: the hypervisor makes it anew
+    elif found is not None:
         _remove(ctx)
         ensure_overlay(ctx)
     ctx.guard()

@@ -101,6 +101,15 @@ def scanned_key(address: str) -> str:
     return wait_for(scan, 60)
 
 
+def test_the_descriptors_of_a_clone_that_runs_fit_into_a_table_that_it_was_born_with(micro: Nursery) -> None:
+    spec, _said = named_clone(micro, 1)
+    try:
+        in_use = len(list(Path(f"/proc/{qemu_pid(spec.uuid)}/fd").iterdir()))
+        assert in_use <= 64, "to grow the table, QEMU waits for the kernel while it resumes (RCU)"
+    finally:
+        micro.remove(spec.uuid)
+
+
 def test_a_clone_can_be_named_again(micro: Nursery) -> None:
     spec, first = named_clone(micro, 1)
     run(

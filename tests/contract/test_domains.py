@@ -59,6 +59,14 @@ def test_a_defined_domain_is_off_and_ours(rig: Rig) -> None:
     assert rig.hypervisor.disk_paths(spec.uuid) == [spec.disks[0].path]
 
 
+def test_the_state_alone_is_what_all_of_the_facts_say(rig: Rig) -> None:
+    spec = rig.make()
+    for wanted in (STOPPED, RUNNING, PAUSED):
+        bring_to(rig, spec.uuid, wanted)
+        assert rig.hypervisor.state(spec.uuid) is wanted
+    assert rig.hypervisor.state(uuid4()) is None
+
+
 def test_only_the_installations_own_domains_are_listed(rig: Rig) -> None:
     ours = rig.make()
     stranger = rig.domain_spec()

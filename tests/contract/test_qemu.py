@@ -12,7 +12,7 @@ import libvirt
 import pytest
 
 from hypervisor.errors import BadSpec, FileMissing, WrongState
-from hypervisor.libvirt_driver import domains
+from hypervisor.libvirt_driver import domains, validating
 from hypervisor.libvirt_driver.bounded import Bounded
 from hypervisor.specs import DomainFacts, DomainSpec, DomainState, OwnerTag
 from tests.contract.rigs import PANIC, Rig
@@ -189,10 +189,29 @@ def test_a_saved_domain_is_suspended_and_starts_where_it_was(qemu: Rig) -> None:
     raw(qemu, spec.uuid).managedSave(0)
     found = facts(qemu, spec.uuid)
     assert (found.state, found.active) == (DomainState.SUSPENDED, False)
+    assert qemu.hypervisor.state(spec.uuid) is DomainState.SUSPENDED
     listed = {facts.uuid: facts.state for facts in qemu.hypervisor.domains(qemu.installation_id)}
     assert listed[spec.uuid] is DomainState.SUSPENDED
     qemu.hypervisor.start(spec.uuid)
     assert facts(qemu, spec.uuid).state is DomainState.RUNNING
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["schema here", "libvirt's own check"])
+def test_what_libvirts_schema_does_not_know_is_refused_and_leaves_nothing(
+    qemu: Rig, monkeypatch: pytest.MonkeyPatch, there: bool, tmp_path: Path
+) -> None:
+    really = domains.build_domain
+    monkeypatch.setattr(domains, "build_domain", lambda spec: really(spec).replace("<devices>", "<devices><bogus/>"))
+    if not there:
+        monkeypatch.setattr(validating, "SCHEMA", tmp_path / "domain.rng")
+    validating._schema.cache_clear()
+    spec = qemu.domain_spec()
+    try:
+        with pytest.raises(BadSpec, match="bogus|devices|failed to validate"):
+            qemu.hypervisor.define(spec)
+    finally:
+        validating._schema.cache_clear()
+    assert qemu.hypervisor.domain(spec.uuid) is None
 
 
 def test_what_libvirt_would_change_is_refused_and_leaves_nothing(qemu: Rig) -> None:

@@ -21,7 +21,7 @@ from vms.operations import runner
 from vms.states import OperationKind
 from vms.steps import STEPS
 
-AROUND = ("before its effect", "after its effect", "after its commit")
+AROUND = ("before its entry", "before its effect", "after its effect")
 THE_END = ("before the end", "after the end")
 # what has to have happened to a machine before a kind can be asked for, besides its create
 BEFORE = {OperationKind.START: ["stop"], OperationKind.RESUME: ["pause"], OperationKind.RESIZE: ["stop"]}
@@ -90,8 +90,8 @@ def fatal(patch, place, die):
     """Let whoever comes to this place call `die()` there."""
     if place.point in THE_END:
         _die(patch, runner, "_end", place, die, lambda *_: True)
-    elif place.point == "after its commit":
-        _die(patch, runner, "_leave", place, die, lambda _context, step, _seconds: step.name == place.step)
+    elif place.point == "before its entry":  # in the journal, which also ends the step before it
+        _die(patch, runner, "_enter", place, die, lambda _context, steps, index: steps[index].name == place.step)
     else:
         handler = runner.HANDLERS[place.step]
         patch.setitem(runner.HANDLERS, place.step, _dying(handler, place, die, lambda *_: True))

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.refusals import InvalidState, QuotaExceeded
@@ -14,9 +15,11 @@ from portal.node_agent.register import ensure_network
 from sandboxes import pool, services, sweeps
 from sandboxes.models import Run, Sandbox, Template, TemplateBuild
 from tests.portal.lab import make_lab, stub_gateway
+from tests.portal.test_faults_fake import Killed, Place, die_at
 from vms import observer, quotas
 from vms import services as vm_services
 from vms.models import Node, Operation, VirtualMachine
+from vms.operations import runner
 from vms.states import Role
 
 
@@ -54,6 +57,30 @@ def test_a_sandbox_is_cloned_and_has_its_own_identity(lab):
     assert first.hostname == "box-1"
     for field in ("seed", "mac", "address", "hostname", "machine_id", "ssh_keys"):
         assert getattr(first, field) != getattr(second, field)
+    assert evaluate(lab.world.hypervisor) == []
+
+
+def test_a_clone_whose_maker_was_killed_in_the_middle_of_it_is_made_anew_F1(lab, monkeypatch):
+    build = lab.prepared()
+    box = lab.sandbox(drain=False)
+    operation = lab.operation(box)
+
+    def killed(spec, _folder, _share_ram):
+        lab.world.hypervisor.half_make(spec)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        die_at(patch, Place("clone", "", "before the end"))
+        patch.setattr(lab.world.hypervisor, "clone", killed)
+        with pytest.raises(Killed):
+            runner.run(operation.pk, lab.world.hypervisor)
+    assert lab.world.hypervisor.state(box.vm.domain_uuid) is DomainState.PAUSED
+    Operation.objects.filter(pk=operation.pk).update(lease_expires_at=Now() - timedelta(seconds=1))
+    lab.world.drain()
+    box = lab.again(box)
+    assert (box.build, lab.operation(box).status, box.vm.observed_state) == (build, "succeeded", "running")
+    assert domain(lab, box).persistent
+    assert domain(lab, box).identity.hostname == "box-1"
     assert evaluate(lab.world.hypervisor) == []
 
 

@@ -16,8 +16,8 @@ from vms.operations.context import Context
 from vms.operations.leases import Lease
 
 READS = {
-    "host", "pool", "volumes", "volume", "addresses", "domains", "domain", "disk_paths", "agent", "screenshot",
-    "own_memory",
+    "host", "pool", "volumes", "volume", "addresses", "domains", "domain", "state", "disk_paths", "agent",
+    "screenshot", "own_memory",
 }  # fmt: skip
 PER_ANSWER = {"remove_volume": 2}  # the disk and its seed
 

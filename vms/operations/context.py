@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import transaction
+from django.db import connection
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
@@ -44,14 +44,25 @@ class Context:
     lease: Lease
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    rows: dict[str, Any] = field(default_factory=dict)  # what one attempt reads once
+    _question: tuple[str, tuple[Any, ...]] | None = None
+
+    def may_go_on(self) -> Q:
+        """Select the operation's row if `guard` would let it pass."""
+        return self.lease.rows() & Q(cancel_requested=False) & ~Q(deadline_at__lte=Now())
 
     def guard(self) -> None:
         """Raise Fenced, CancelAsked or StepFailed unless the operation is ours and has time left.
 
-        Called right before each side effect, and while waiting; the deadline is told by the database's clock.
+        Called right before each side effect, and while waiting; the deadline is told by the database's clock. An
+        operation asks some ten times: it is put into SQL once, which takes eight times as long as the answer.
         """
-        rows = Operation.objects.filter(self.lease.rows()).annotate(late=Q(deadline_at__lte=Now()))
-        row = rows.values_list("cancel_requested", "late").first()
+        if self._question is None:
+            rows = Operation.objects.filter(self.lease.rows()).annotate(late=Q(deadline_at__lte=Now()))
+            self._question = rows.values_list("cancel_requested", "late").query.sql_with_params()
+        with connection.cursor() as cursor:
+            cursor.execute(*self._question)
+            row = cursor.fetchone()
         if row is None:
             raise Fenced
         cancel_requested, late = row
@@ -64,8 +75,7 @@ class Context:
         return self.hypervisor.domain(self.vm.domain_uuid)
 
     def state(self) -> DomainState | None:
-        found = self.domain()
-        return found.state if found else None
+        return self.hypervisor.state(self.vm.domain_uuid)
 
     def observe(self) -> DomainFacts | None:
         """Read the domain back and let the observer store it."""
@@ -94,6 +104,5 @@ class Context:
             self.guard()
 
     def announce(self) -> None:
-        """Hint browsers that the operation moved on."""
-        with transaction.atomic():
-            broadcast.operation_changed(self.operation)
+        """Hint browsers that the operation moved on: at once, or when the transaction around this has committed."""
+        broadcast.operation_changed(self.operation)

@@ -114,28 +114,23 @@ def _walk(context: Context) -> None:
         _enter(context, steps, index)
         began = time.monotonic()
         HANDLERS[steps[index].name](context)
-        _leave(context, steps[index], time.monotonic() - began)
+        operation.step_times = [*operation.step_times, [steps[index].name, round(time.monotonic() - began, 2)]]
 
 
 def _enter(context: Context, steps: tuple[Step, ...], index: int) -> None:
-    """Journal the step before it is begun, and stop here when the time is over or a person asked to."""
-    context.guard()
+    """Journal the step before it is begun, and stop here when the time is over or a person asked to.
+
+    What the step before it took is written with it, or with the end.
+    """
     operation, step = context.operation, steps[index]
-    changed = Operation.objects.filter(context.lease.rows()).update(
-        step=step.name, step_at=Now(), progress=100 * index // len(steps)
+    changed = Operation.objects.filter(context.may_go_on()).update(
+        step=step.name, step_at=Now(), progress=100 * index // len(steps), step_times=operation.step_times
     )
     if not changed:
+        context.guard()  # says why
         raise Fenced
     operation.step = step.name
     context.announce()
-
-
-def _leave(context: Context, step: Step, seconds: float) -> None:
-    operation = context.operation
-    operation.step_times = [*operation.step_times, [step.name, round(seconds, 2)]]
-    changed = Operation.objects.filter(context.lease.rows()).update(step_times=operation.step_times)
-    if not changed and step.name != "gone":
-        raise Fenced
 
 
 def _park(context: Context) -> None:
@@ -200,6 +195,7 @@ def _end(context: Context, status: str, code: str = "", sentence: str = "", staf
         "finished_at": Now(),
         "error_code": code,
         "error_detail": sentence[:500],
+        "step_times": operation.step_times,
         "fence": F("fence") + 1,
     }
     if staff_detail:

@@ -31,12 +31,12 @@ def guard(monkeypatch):
     """Return what the packet filter was told; `fails` makes its next telling fail."""
     told = SimpleNamespace(commands=[], fails=False)
 
-    def nft(commands, _is_mock):
+    def run(commands, *, dry):
         if told.fails:
             raise HypervisorError("nft: away")
         told.commands.append(commands)
 
-    monkeypatch.setattr(networks, "_nft", nft)
+    monkeypatch.setattr(networks.nft, "run", run)
     return told
 
 
