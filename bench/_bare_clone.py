@@ -1,7 +1,8 @@
 """The yardstick of bench/sandbox.py: the same clone made by a plain libvirt-python script, and by QEMU alone.
 
 The script takes over the definition of a sandbox that Slipway made (its RAM, its hardware), so that both wake up the
-same guest. What it does not do is what a portal is for: no rows, no lease, no steps that can be taken up again.
+same guest, and where it is compared with Slipway's it is as much of a clone: defined, and let through by the packet
+filter. What it does not do is what a portal is for: no rows, no lease, no steps that can be taken up again.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ from lxml import etree
 
 from hypervisor import run_wire
 from hypervisor.identity import new_host_key
+from hypervisor.nft_guard import build_admission, build_dismissal, tap_name
 
 QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
 PATIENCE_SECONDS = 60
@@ -37,6 +39,8 @@ class Clone:
     domain: Any
     uuid: uuid.UUID
     folder: Path
+    card: tuple[str, str, str] = ("", "", "")  # network, MAC, address
+    kept: bool = False
     times: dict[str, float] = field(default_factory=dict)
 
     def socket_of(self, channel: str) -> str:
@@ -44,11 +48,11 @@ class Clone:
 
 
 class BareCloner:
-    """`model` is the live XML of a sandbox, `frozen` the folder that it was cloned from."""
+    """`model` is the live XML of a sandbox and `kept` its definition, `frozen` the folder that it was cloned from."""
 
-    def __init__(self, connection: libvirt.virConnect, model: str, frozen: Path, network: "Wire") -> None:
+    def __init__(self, connection: libvirt.virConnect, model: str, kept: str, frozen: Path, network: "Wire") -> None:
         self.connection, self.frozen, self.network = connection, frozen, network
-        self.model = etree.fromstring(model.encode())
+        self.model, self.kept = etree.fromstring(model.encode()), etree.fromstring(kept.encode())
         self.folder = frozen.parent.parent / f"bench-{os.getpid()}"
         self.folder.mkdir(mode=0o711, exist_ok=True)
         self.folder.chmod(0o711)
@@ -61,7 +65,7 @@ class BareCloner:
 
     def clone(self) -> Clone:
         """Overlay, paused domain, device state: a clone that waits."""
-        clone = Clone(None, uuid.uuid4(), self.folder)
+        clone = Clone(None, uuid.uuid4(), self.folder, self._next_card())
         disk = self.folder / f"{clone.uuid}.qcow2"
         with phase(clone.times, "overlay"):
             base = str(self.frozen / "disk.qcow2")
@@ -69,11 +73,20 @@ class BareCloner:
             subprocess.run(command, check=True)
             disk.chmod(0o666)
         with phase(clone.times, "create"):
-            definition = self._definition(clone.uuid, disk)
+            definition = self._definition(self.model, clone.uuid, disk)
             clone.domain = self.connection.createXML(definition, libvirt.VIR_DOMAIN_START_PAUSED)
         with phase(clone.times, "incoming"):
             _load(clone.domain, self.frozen / "state")
         return clone
+
+    def keep(self, clone: Clone) -> None:
+        """What makes it the same clone as Slipway's: it outlives its QEMU, and may send from its address."""
+        clone.kept = True
+        with phase(clone.times, "define"):
+            definition = self._definition(self.kept, clone.uuid, self.folder / f"{clone.uuid}.qcow2")
+            self.connection.defineXML(definition)
+        with phase(clone.times, "admit"):
+            _nft(build_admission(*clone.card))
 
     def wake(self, clone: Clone, until: str = "ack") -> None:
         """Resume, and give it an identity of its own; ends when the guest has acknowledged it."""
@@ -90,6 +103,9 @@ class BareCloner:
 
     def remove(self, clone: Clone) -> None:
         clone.domain.destroy()
+        if clone.kept:
+            clone.domain.undefine()
+            _nft(build_dismissal(*clone.card))
         for file in self.folder.glob(f"{clone.uuid}.*"):
             file.unlink()
 
@@ -118,8 +134,13 @@ class BareCloner:
                 assert part, f"the listener said {answer!r} and hung up"
                 answer += part
 
-    def _definition(self, domain_uuid: uuid.UUID, disk: Path) -> str:
-        root = etree.fromstring(etree.tostring(self.model))
+    def _next_card(self) -> tuple[str, str, str]:
+        """The network, MAC and address of the card that is made next."""
+        network = _only(self.model, "devices/interface/source").get("network", "")
+        return network, self.network.mac(self.number + 1), self.network.address(self.number + 1)
+
+    def _definition(self, model: etree._Element, domain_uuid: uuid.UUID, disk: Path) -> str:
+        root = etree.fromstring(etree.tostring(model))
         _only(root, "name").text = f"slipway-bench-{domain_uuid}"
         _only(root, "uuid").text = str(domain_uuid)
         root.remove(_only(root, "metadata"))
@@ -129,7 +150,7 @@ class BareCloner:
         card = _only(root, "devices/interface")
         _only(card, "mac").set("address", self.network.mac(self.number + 1))
         for tap in card.findall("target"):
-            card.remove(tap)
+            tap.set("dev", tap_name(*self._next_card()[:2]))
         for parameter in card.iterfind("filterref/parameter[@name='IP']"):
             parameter.set("value", self.network.address(self.number + 1))
         for line in root.iterfind("devices/*/source"):
@@ -300,6 +321,10 @@ def first_output(path: str, command: str) -> bytes:
                     begun = True
                 elif isinstance(event, run_wire.Output) and event.data:
                     return event.data
+
+
+def _nft(commands: str) -> None:
+    subprocess.run(["nft", "-f", "-"], input=commands, text=True, check=True)
 
 
 def _load(domain: Any, state: Path) -> None:

@@ -76,6 +76,7 @@ class Bench:
         first = self.sandbox(self.fresh)
         model = self.connection.lookupByUUIDString(first["vm"]["domain_uuid"])
         text = model.XMLDesc(libvirt.VIR_DOMAIN_XML_SECURE | libvirt.VIR_DOMAIN_XML_MIGRATABLE)
+        kept = model.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
         facts = self._shell(
             "import ipaddress, json; from sandboxes.models import Sandbox; from vms.models import Nic;"
             f"s = Sandbox.objects.select_related('build').get(vm='{first['id']}');"
@@ -84,7 +85,8 @@ class Bench:
             "print(json.dumps([s.build.folder, str(net[1]), net.prefixlen, int(net[-2])]))"
         )
         folder, gateway, prefix, last = facts
-        self.cloner = BareCloner(self.connection, text, self.live.data / folder, Wire(gateway, prefix, last))
+        wire = Wire(gateway, prefix, last)
+        self.cloner = BareCloner(self.connection, text, kept, self.live.data / folder, wire)
         self.model = first["id"]  # stays: the script's clones have its seed
         return self
 
@@ -127,6 +129,7 @@ class Bench:
         """The script: clone, first reply, identity, and the claim of a clone that waits; then QEMU alone."""
         clone = self.cloner.clone()
         try:
+            self.cloner.keep(clone)
             self.cloner.wake(clone, "end")  # of all that the identity has, as Slipway does
             self.times["bare: clone to acknowledged"].append(sum(clone.times.values()))
             for name, seconds in clone.times.items():

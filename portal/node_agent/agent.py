@@ -17,8 +17,8 @@ from hypervisor.api import Hypervisor
 from hypervisor.specs import DomainEvent
 from portal.invariants import evaluate
 from vms import observer, sweeps
-from vms.models import Node, VirtualMachine, Volume
-from vms.states import LIVE
+from vms.models import Node, Operation, VirtualMachine, Volume
+from vms.states import LIVE, OperationStatus
 
 from . import devices, memory
 from .reaper import Reaper
@@ -30,6 +30,7 @@ RESYNC_SECONDS = 30.0
 RING_SECONDS = 2.5  # a bell is lost with the worker that had it in its hand, and the next one is waited for
 RING_OLDER_THAN = timedelta(seconds=2)
 RETRY_SECONDS = 2.0
+PUT_OFF_SECONDS = 1.0
 AUDIT_EVERY = 4  # comparisons, so every two minutes
 MAY_CHANGE_DEVICES = frozenset({"defined", "device", "started"})
 
@@ -51,6 +52,8 @@ class NodeAgent:
         self._resync = asyncio.Event()
         self._changed: set[UUID] = set()
         self._rebuilt: set[UUID] = set()
+        self._put_off: set[UUID] = set()
+        self._due: set[UUID] = set()  # were put off, and are not again
         self._compared = 0
         self._breaches: set[str] = set()
         self._news = asyncio.Event()
@@ -74,14 +77,27 @@ class NodeAgent:
                 self._news.set()
 
     async def _observe_changed(self) -> None:
-        """Read again what events pointed at; many events of one domain cost one reading."""
+        """Read again what events pointed at; many events of one domain cost one reading.
+
+        An operation says itself what becomes of its machine, so what happens meanwhile is read a little later: a clone
+        makes four events in half a second, and to read each of them would take the processors that it needs.
+        """
+        loop = asyncio.get_running_loop()
         while True:
             await self._news.wait()
             self._news.clear()
             changed, self._changed = self._changed, set()
-            for uuid in changed:
-                if not await self._safely(partial(self.observe_domain, uuid)):
+            for uuid in changed - self._put_off:
+                if not await self._safely(partial(self._look_again, uuid)):
                     self._resync.set()
+                if uuid in self._put_off:
+                    loop.call_later(PUT_OFF_SECONDS, self._take_up, uuid)
+
+    def _take_up(self, uuid: UUID) -> None:
+        self._put_off.discard(uuid)
+        self._due.add(uuid)
+        self._changed.add(uuid)
+        self._news.set()
 
     async def _resync_for_ever(self) -> None:
         while True:
@@ -169,6 +185,15 @@ class NodeAgent:
                 whole = facts is not None and facts.holds(volume.size_gib * GIB)
                 found[volume.vm_id] = found.get(volume.vm_id, True) and whole
         return found
+
+    def _look_again(self, domain_uuid: UUID) -> None:
+        """Read a domain again; one that an operation works on just now is put off, once."""
+        if domain_uuid in self._due:
+            self._due.discard(domain_uuid)
+        elif Operation.objects.filter(vm__domain_uuid=domain_uuid, status=OperationStatus.RUNNING).exists():
+            self._put_off.add(domain_uuid)
+            return
+        self.observe_domain(domain_uuid)
 
     def observe_domain(self, domain_uuid: UUID) -> None:
         """Read one domain again and store what changed."""

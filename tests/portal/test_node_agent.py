@@ -11,6 +11,7 @@ from accounts.models import AuditEntry
 from hypervisor import errors
 from hypervisor.specs import DomainEvent, DomainState
 from portal.invariants import evaluate
+from portal.node_agent import agent as module
 from portal.node_agent.agent import NodeAgent
 from portal.node_agent.reaper import Reaper
 from vms import observer, services
@@ -286,3 +287,43 @@ async def test_events_are_read_again_and_a_connect_compares_everything(monkeypat
         await task
     assert done.count(f"observe {gone}") == 1  # two events of one domain cost one reading
     assert done.count("resync") == 2
+
+
+def test_a_machine_that_an_operation_works_on_is_put_off_once_and_then_read_whatever_happens(world, agent, monkeypatch):
+    vm, read = world.vm(), []
+    monkeypatch.setattr(agent, "observe_domain", read.append)
+    services.request_stop(world.actor("alice"), vm.pk)
+    vm.operations.filter(kind="stop").update(status="running")
+    agent._look_again(vm.domain_uuid)
+    assert (read, agent._put_off) == ([], {vm.domain_uuid})
+    agent._take_up(vm.domain_uuid)
+    agent._look_again(vm.domain_uuid)
+    assert (read, agent._put_off) == ([vm.domain_uuid], set())
+    vm.operations.filter(kind="stop").update(status="succeeded")
+    agent._look_again(vm.domain_uuid)
+    assert read == [vm.domain_uuid] * 2
+
+
+async def test_what_was_put_off_is_taken_up_by_itself(monkeypatch):
+    from uuid import uuid4
+
+    busy, calls, read = uuid4(), [], asyncio.Event()
+    loop = asyncio.get_running_loop()
+    agent = NodeAgent(hypervisor=None, events=Script(DomainEvent(busy, "started"), DomainEvent(busy, "lifecycle")))
+
+    def look_again(uuid):
+        calls.append(uuid)
+        if uuid not in agent._due:
+            agent._put_off.add(uuid)
+        else:
+            loop.call_soon_threadsafe(read.set)
+
+    monkeypatch.setattr(module, "PUT_OFF_SECONDS", 0.05)
+    monkeypatch.setattr(agent, "resync", lambda: None)
+    monkeypatch.setattr(agent, "_look_again", look_again)
+    task = asyncio.ensure_future(agent.run())
+    await asyncio.wait_for(read.wait(), 10)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert calls == [busy, busy]
