@@ -5,15 +5,17 @@ this reader, and rendered with the template that made the page.
 
 The browser says what it shows: {"kind": a name in `TEMPLATES` or "hint", "shown": {id: version},
 "all": bool, "projects": bool} (machines of everybody, for staff; with their projects' names). What has changed
-since those versions is sent at once, so nothing is missed between the page and the socket. The page of an operation
-shows its machine, and says "operation": its id. It gets
+since those versions is sent at once, so nothing is missed between the page and the socket; nor is an operation that ended
+in between, for which it says "since": the server's time that it last heard. The page of an operation shows its machine,
+and says "operation": its id. It gets
 {"type": "fragment", "target", "html"}, {"type": "changed"} (read the page again), {"type": "gone", "vm"}, or
 {"type": "say", "text"} for the end of an operation of its own. Every message bears the server's time.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +24,7 @@ from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.conf import settings
 from django.utils import timezone, translation
+from django.utils.dateparse import parse_datetime
 
 from accounts.access import as_uuid
 from accounts.models import User
@@ -42,6 +45,7 @@ TOO_SLOW = 4408
 PAUSE_SECONDS = 0.5  # a machine is swapped at most twice a second, however many hints arrive
 SEND_TIMEOUT_SECONDS = 10.0  # a browser that does not read is let go: it re-reads when it is back
 WATCHED_AT_MOST = 200
+MISSED_AT_MOST = timedelta(minutes=1)  # what ended before that is no news any more
 LONGEST_MESSAGE = 16 * 1024
 # pages that are about one machine: others do not concern them
 OF_ONE_MACHINE = ("machine", "console", "sandbox", "operation")
@@ -61,6 +65,7 @@ class StatusConsumer(AsyncJsonWebsocketConsumer):
         self.operation: UUID | None = None
         self.changed: set[str] = set()
         self.ended: set[str] = set()
+        self.caught_up = False
         self.news = asyncio.Event()
         self.sender: asyncio.Task[None] | None = None
         user: object = self.scope.get("user")
@@ -112,7 +117,10 @@ class StatusConsumer(AsyncJsonWebsocketConsumer):
             await self._join()
         # a step of an operation counts no version up: its page is sent as it is now
         stale = self.shown if self.operation else await database_sync_to_async(_changed_since)(versions)
-        if stale:
+        if not self.caught_up:  # from then on hints tell
+            self.caught_up = True
+            self.ended |= await database_sync_to_async(_ended_since)(content.get("since"), self.shown)
+        if stale or self.ended:
             self.changed |= stale
             self.news.set()
 
@@ -211,6 +219,25 @@ def _changed_since(versions: Mapping[str, object]) -> set[str]:
     known = {found: seen for one, seen in versions.items() if (found := as_uuid(one))}
     now = dict(VirtualMachine.objects.filter(pk__in=known).values_list("pk", "version"))
     return {str(pk) for pk, seen in known.items() if now.get(pk) != seen}
+
+
+def _ended_since(since: object, shown: Iterable[str]) -> set[str]:
+    """Return which operations on these machines ended after the page last heard of the server."""
+    heard = _time(since)
+    if heard is None:
+        return set()
+    vms = {found for one in shown if (found := as_uuid(one))}
+    rows = Operation.objects.filter(vm__in=vms, finished_at__gt=max(heard, timezone.now() - MISSED_AT_MOST))
+    return {str(pk) for pk in rows.values_list("pk", flat=True)}
+
+
+def _time(text: object) -> datetime | None:
+    """Return a time that a browser says, if it is one and has a zone."""
+    try:
+        found = parse_datetime(str(text))
+    except ValueError:
+        return None
+    return found if found is not None and timezone.is_aware(found) else None
 
 
 def _outcome(operation: Operation) -> str:

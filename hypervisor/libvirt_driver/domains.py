@@ -112,32 +112,30 @@ class DomainVerbs(Linked):
     @verb
     def domain(self, uuid: UUID) -> DomainFacts | None:
         """One domain without its counters, or None. Asks no QEMU, so it answers also when that hangs."""
-        try:
-            found = self._lookup(uuid)
-            saved = bool(found.hasManagedSaveImage(0))
-            facts = facts_from_stats(found.name(), uuid, _plain_stats(found), saved=saved)
-            return replace(facts, owner=read_tag(found), persistent=bool(found.isPersistent()))
-        except NotFound:
-            return None
-        except libvirt.libvirtError as error:
-            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:  # it went while we read
-                return None
-            raise
+        with contextlib.suppress(NotFound):
+            return self._read_facts(uuid)
+        return None
 
     @verb
     def state(self, uuid: UUID) -> DomainState | None:
         """The state of one domain, or None. Two questions to libvirtd, where `domain` has six."""
-        try:
-            found = self._lookup(uuid)
-            state, reason = found.state(0)
-            saved = state == libvirt.VIR_DOMAIN_SHUTOFF and bool(found.hasManagedSaveImage(0))
-            return domain_state(state, reason, saved=saved)[0]
-        except NotFound:
-            return None
-        except libvirt.libvirtError as error:
-            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:  # it went while we read
-                return None
-            raise
+        with contextlib.suppress(NotFound):
+            return self._read_state(uuid)
+        return None
+
+    @verb  # so that a domain that goes while it is read is NotFound, too
+    def _read_facts(self, uuid: UUID) -> DomainFacts:
+        found = self._lookup(uuid)
+        saved = bool(found.hasManagedSaveImage(0))
+        facts = facts_from_stats(found.name(), uuid, _plain_stats(found), saved=saved)
+        return replace(facts, owner=read_tag(found), persistent=bool(found.isPersistent()))
+
+    @verb
+    def _read_state(self, uuid: UUID) -> DomainState:
+        found = self._lookup(uuid)
+        state, reason = found.state(0)
+        saved = state == libvirt.VIR_DOMAIN_SHUTOFF and bool(found.hasManagedSaveImage(0))
+        return domain_state(state, reason, saved=saved)[0]
 
     @verb
     def define(self, spec: DomainSpec) -> None:

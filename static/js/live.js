@@ -28,6 +28,7 @@ let bannerTimer = 0;
 let lastReread = 0;
 let rereadTimer = 0;
 let told = ""; // what the server was last told
+let heard = document.documentElement.dataset.now; // the server's time when it last told us how things are
 
 const root = () => $("[data-live]") ?? $("#main");
 
@@ -105,7 +106,7 @@ export function watch() {
   const subject = JSON.stringify([wish.kind, Object.keys(wish.shown).sort()]);
   if (subject === told) return;
   told = subject;
-  socket.send(JSON.stringify(wish));
+  socket.send(JSON.stringify({ ...wish, since: heard }));
 }
 
 const handlers = {
@@ -127,6 +128,7 @@ const handlers = {
 function onMessage(event) {
   const message = JSON.parse(event.data);
   if (message.now) sync(message.now);
+  if (message.now && message.type !== "hello") heard = message.now; // which says nothing of what was before it
   handlers[message.type]?.(message);
 }
 

@@ -8,9 +8,11 @@ from channels.layers import get_channel_layer
 from channels.testing import WebsocketCommunicator
 from django.conf import settings
 from django.test import Client
+from django.utils import timezone
 
 from accounts.models import Membership
 from vms import services
+from vms.consumers import MISSED_AT_MOST
 
 pytestmark = pytest.mark.django_db(transaction=True)
 QUIET_SECONDS = 0.7  # longer than the pause between two pushes
@@ -234,6 +236,31 @@ def test_the_end_of_ones_own_operation_is_said_in_ones_own_language(world, bells
     sentences = {name: [m["text"] for m in messages if m["type"] == "say"] for name, messages in heard.items()}
     assert sentences == {"alice": ["web-1 is off."], "bob": []}
     assert any(message["type"] == "fragment" and "Stopped" in message["html"] for message in heard["bob"])
+
+
+def test_what_ended_between_a_page_and_its_socket_is_said_all_the_same(world, bells, push):
+    vm = world.vm()
+
+    async def scenario(browser, since):
+        await browser.open("machine", vm, since=since)
+        texts = []
+        while not await browser.socket.receive_nothing(timeout=QUIET_SECONDS):
+            texts.append(json.loads(await browser.socket.receive_from(timeout=5)).get("text"))
+        await browser.close()
+        return [text for text in texts if text]
+
+    def said(name, since):
+        return push(scenario, Browser(world, name, bells), since)
+
+    before = timezone.now().isoformat(timespec="milliseconds")
+    services.request_stop(world.actor("alice"), vm.pk)
+    world.drain()
+    vm.operations.filter(kind="create").update(finished_at=timezone.now() - 2 * MISSED_AT_MOST)
+    assert said("alice", before) == ["web-1 is off."]
+    assert said("alice", "2000-01-01T00:00:00Z") == ["web-1 is off."]  # a create of long ago is no news
+    assert said("bob", before) == []  # whose operation it was not
+    for later in (timezone.now().isoformat(), None, "2026-99-99T00:00:00Z", "2026-01-01T00:00:00", 7, {"a": 1}):
+        assert said("alice", later) == []
 
 
 @pytest.mark.parametrize("rubbish", ["not json", "[1, 2]", '{"kind": 7, "ids": {"a": 1}}', "x" * 20000])

@@ -11,14 +11,12 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from hypervisor import fake_calls
 from tests.simulation.machinery import Fiber, Scheduler
 from vms.operations.context import Context
 from vms.operations.leases import Lease
 
-READS = {
-    "host", "pool", "volumes", "volume", "addresses", "domains", "domain", "state", "disk_paths", "agent",
-    "screenshot", "own_memory",
-}  # fmt: skip
+READS = fake_calls.READS - {"admitted", "fingerprint", "frozen", "open_graphics"}  # which no worker needs unasked
 PER_ANSWER = {"remove_volume": 2}  # the disk and its seed
 
 
