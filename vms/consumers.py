@@ -5,9 +5,9 @@ this reader, and rendered with the template that made the page.
 
 The browser says what it shows: {"kind": a name in `TEMPLATES` or "hint", "shown": {id: version},
 "all": bool, "projects": bool} (machines of everybody, for staff; with their projects' names). What has changed
-since those versions is sent at once, so nothing is missed between the page and the socket; nor is an operation that ended
-in between, for which it says "since": the server's time that it last heard. The page of an operation shows its machine,
-and says "operation": its id. It gets
+since those versions is sent at once, so nothing is missed between the page and the socket; nor is an operation that
+ended in between, for which it says "since": the server's time that it last heard. The page of an operation shows its
+machine, and says "operation": its id. It gets
 {"type": "fragment", "target", "html"}, {"type": "changed"} (read the page again), {"type": "gone", "vm"}, or
 {"type": "say", "text"} for the end of an operation of its own. Every message bears the server's time.
 """
