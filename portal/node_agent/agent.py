@@ -126,6 +126,8 @@ class NodeAgent:
             except Exception:
                 log.exception("node_agent_trouble")
                 return False
+            finally:
+                close_old_connections()  # this thread may not be asked again
             return True
 
         return bool(await sync_to_async(do, thread_sensitive=False)())

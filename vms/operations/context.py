@@ -44,8 +44,8 @@ class Context:
     lease: Lease
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    rows: dict[str, Any] = field(default_factory=dict)  # what one attempt reads once
-    _question: tuple[str, tuple[Any, ...]] | None = None
+    rows: dict[str, Any] = field(default_factory=dict, init=False)  # what one attempt reads once
+    _question: tuple[str, tuple[Any, ...]] | None = field(default=None, init=False)
 
     def may_go_on(self) -> Q:
         """Select the operation's row if `guard` would let it pass."""
