@@ -29,7 +29,8 @@ def checked(text: str, flag: int) -> int:
     root = from_text(text)
     with _alone:
         if not schema.validate(root):
-            raise BadSpec(f"the XML is not as libvirt's schema says: {str(schema.error_log.last_error)[:_TOLD]}")
+            said = "; ".join(complaint.message for complaint in schema.error_log)  # libvirt tells them all, too
+            raise BadSpec(f"the XML is not as libvirt's schema says: {said[:_TOLD]}")
     return 0
 
 

@@ -207,7 +207,7 @@ def test_what_libvirts_schema_does_not_know_is_refused_and_leaves_nothing(
     validating._schema.cache_clear()
     spec = qemu.domain_spec()
     try:
-        with pytest.raises(BadSpec, match=r"bogus|devices"):
+        with pytest.raises(BadSpec, match="Extra element devices"):
             qemu.hypervisor.define(spec)
     finally:
         validating._schema.cache_clear()
