@@ -32,12 +32,15 @@ favour_dynamic_cgroups() {
   mount -o remount,favordynmods "$place" 2>/dev/null || true # an older kernel, or a container that may not
 }
 
+# A daemon of another mount namespace (a test's own hypervisor host) is not ours, and one that died unreaped has none.
+runs_here() { pgrep -x --ns $$ --nslist mnt "$1" >/dev/null; }
+
 # Where a service manager runs, /run is memory. Where it is on a disk, libvirt waits for that disk each of the twenty times that
 # it notes what a machine which starts is doing. Only while there is nothing to hide: its daemons, the state of a guest or network.
 run_in_memory() {
   local folder=/run/libvirt
   [[ $(stat -f -c %T /run) != tmpfs && -z $(find "$folder" -name "*.xml" -print -quit 2>/dev/null) ]] || return 0
-  ! pgrep -x 'libvirtd|virtlogd' >/dev/null || return 0
+  ! runs_here 'libvirtd|virtlogd' || return 0
   mkdir -p "$folder"
   mountpoint -q "$folder" || mount -t tmpfs -o mode=0755,size=64m slipway-run "$folder" 2>/dev/null || true # slower without
 }
@@ -48,8 +51,15 @@ run_in_memory() {
 # clone's start took 120 ms with 9 MiB of heap and 160 with the 75 MiB that it had after half an hour).
 start_libvirtd() {
   run_in_memory
-  pgrep -x virtlogd >/dev/null || virtlogd -d
-  pgrep -x libvirtd >/dev/null || MALLOC_ARENA_MAX=1 setsid tini -s -- libvirtd >>/var/log/libvirtd.log 2>&1 </dev/null &
+  runs_here virtlogd || virtlogd -d
+  runs_here libvirtd || MALLOC_ARENA_MAX=1 setsid tini -s -- libvirtd >>/var/log/libvirtd.log 2>&1 </dev/null &
+}
+
+# One that somebody ends while it starts (what clears up after an earlier login did so once) is started again.
+libvirt_came() {
+  libvirt_answers && return 0
+  [[ -d /run/systemd/system ]] || start_libvirtd
+  return 1
 }
 
 settle_host() { # what a service manager or its administrator sees to elsewhere
@@ -75,7 +85,7 @@ ensure_libvirt() {
     start_libvirtd
     note "started (no service manager here)"
   fi
-  wait_until 30 libvirt_answers || {
+  wait_until 30 libvirt_came || {
     advise "look at 'virsh -c $LIBVIRT_URI version' and at libvirtd's log, then run ./dev up again."
     virsh -c "$LIBVIRT_URI" version
   }
