@@ -26,6 +26,7 @@ COPY portal portal
 COPY accounts accounts
 COPY hypervisor hypervisor
 COPY vms vms
+COPY sandboxes sandboxes
 COPY console console
 COPY templates templates
 COPY static static
@@ -33,13 +34,13 @@ COPY --from=build /build/locale locale
 ENV PATH=/opt/slipway/venv/bin:$PATH PYTHONUNBUFFERED=1 SLIPWAY_VAR_DIR=/var/lib/slipway-web DJANGO_SETTINGS_MODULE=portal.settings
 USER slipway
 EXPOSE 8000
-CMD ["uvicorn", "portal.asgi:application", "--host", "0.0.0.0", "--port", "8000", "--ws", "websockets-sansio", \
+CMD ["uvicorn", "portal.asgi:application", "--host", "127.0.0.1", "--port", "8000", "--ws", "websockets-sansio", \
      "--ws-per-message-deflate", "false", "--no-access-log", "--no-server-header"]
 
 # The libvirt socket that a node needs makes its owner root on the host: this image is for nothing else.
 FROM web AS node
 USER root
-RUN apt-get update && apt-get install -y --no-install-recommends libvirt-clients qemu-utils util-linux \
+RUN apt-get update && apt-get install -y --no-install-recommends libnftables1 libvirt-clients qemu-utils util-linux \
  && rm -rf /var/lib/apt/lists/*
 EXPOSE 8001
 CMD ["python3", "manage.py", "node_agent"]

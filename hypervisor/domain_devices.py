@@ -36,6 +36,12 @@ def build_devices(spec: DomainSpec) -> list[Element]:
     ]
 
 
+def are_ours(root: Element) -> bool:
+    """Are a domain's fixed devices what `build_devices` gives now? One that another version started may have others."""
+    found = root.find("devices/controller[@type='virtio-serial']")
+    return found is not None and found.get("ports") == str(SERIAL_PORTS)
+
+
 def _disk(disk: DiskSpec) -> Element:
     """The host's page cache is used: overlays share the pages of their base image."""
     driver = element(

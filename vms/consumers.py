@@ -5,16 +5,16 @@ this reader, and rendered with the template that made the page.
 
 The browser says what it shows: {"kind": a name in `TEMPLATES` or "hint", "shown": {id: version},
 "all": bool, "projects": bool} (machines of everybody, for staff; with their projects' names). What has changed
-since those versions is sent at once, so nothing is missed between the page and the socket; nor is an operation that
-ended in between, for which it says "since": the server's time that it last heard. The page of an operation shows its
-machine, and says "operation": its id. It gets
+since those versions is sent at once, so nothing is missed between the page and the socket; nor is the end of an
+operation of the reader's own, for which it says "since": the server's time that it last heard. The page of an
+operation shows its machine, and says "operation": its id. It gets
 {"type": "fragment", "target", "html"}, {"type": "changed"} (read the page again), {"type": "gone", "vm"}, or
 {"type": "say", "text"} for the end of an operation of its own. Every message bears the server's time.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -23,6 +23,7 @@ import structlog
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.conf import settings
+from django.db.models.functions import Now
 from django.utils import timezone, translation
 from django.utils.dateparse import parse_datetime
 
@@ -46,6 +47,8 @@ PAUSE_SECONDS = 0.5  # a machine is swapped at most twice a second, however many
 SEND_TIMEOUT_SECONDS = 10.0  # a browser that does not read is let go: it re-reads when it is back
 WATCHED_AT_MOST = 200
 MISSED_AT_MOST = timedelta(minutes=1)  # what ended before that is no news any more
+# A page bears the time at which it was written, after its rows were read; and an end is committed after its time.
+HEARD_LATE = timedelta(seconds=1)
 LONGEST_MESSAGE = 16 * 1024
 # pages that are about one machine: others do not concern them
 OF_ONE_MACHINE = ("machine", "console", "sandbox", "operation")
@@ -65,6 +68,7 @@ class StatusConsumer(AsyncJsonWebsocketConsumer):
         self.operation: UUID | None = None
         self.changed: set[str] = set()
         self.ended: set[str] = set()
+        self.said: set[str] = set()  # what the database told who caught up, the channel layer may tell again
         self.caught_up = False
         self.news = asyncio.Event()
         self.sender: asyncio.Task[None] | None = None
@@ -95,7 +99,7 @@ class StatusConsumer(AsyncJsonWebsocketConsumer):
             return
         try:
             content = await self.decode_json(text_data)
-        except ValueError:
+        except (ValueError, RecursionError):
             await self.close(1003)
             return
         if isinstance(content, dict):
@@ -119,7 +123,8 @@ class StatusConsumer(AsyncJsonWebsocketConsumer):
         stale = self.shown if self.operation else await database_sync_to_async(_changed_since)(versions)
         if not self.caught_up:  # from then on hints tell
             self.caught_up = True
-            self.ended |= await database_sync_to_async(_ended_since)(content.get("since"), self.shown)
+            missed = await database_sync_to_async(_ended_since)(self.user, content.get("since"))
+            self.ended |= missed  # not in one statement: the sender may take the set away during the wait
         if stale or self.ended:
             self.changed |= stale
             self.news.set()
@@ -156,9 +161,10 @@ class StatusConsumer(AsyncJsonWebsocketConsumer):
                     await self.close(SIGNED_OUT)
                     return
                 vms, self.changed = self.changed, set()
-                operations, self.ended = self.ended, set()
+                operations, self.ended = self.ended - self.said, set()
                 await self._send_vms(vms)
-                for sentence in await self._outcomes(operations):
+                for operation, sentence in (await self._outcomes(operations)).items():
+                    self.said.add(operation)
                     await self._say({"type": "say", "text": sentence})
                 await asyncio.sleep(PAUSE_SECONDS)
         except TimeoutError:
@@ -199,14 +205,14 @@ class StatusConsumer(AsyncJsonWebsocketConsumer):
                 return None
 
     @database_sync_to_async
-    def _outcomes(self, operation_ids: set[str]) -> list[str]:
+    def _outcomes(self, operation_ids: set[str]) -> dict[str, str]:
         """Return one sentence for each operation of the reader's own that has just ended."""
         found: set[UUID] = {known for one in operation_ids if (known := as_uuid(one))}
         if not found:
-            return []
-        rows = Operation.objects.filter(pk__in=found, actor=self.user)
+            return {}
+        rows = Operation.objects.filter(pk__in=found, actor=self.user).order_by("finished_at")
         with translation.override(self.language):
-            return [sentence for row in rows if (sentence := _outcome(row))]
+            return {str(row.pk): sentence for row in rows if (sentence := _outcome(row))}
 
     async def _still_signed_in(self, user: User) -> bool:
         session = self.scope.get("session")
@@ -221,13 +227,16 @@ def _changed_since(versions: Mapping[str, object]) -> set[str]:
     return {str(pk) for pk, seen in known.items() if now.get(pk) != seen}
 
 
-def _ended_since(since: object, shown: Iterable[str]) -> set[str]:
-    """Return which operations on these machines ended after the page last heard of the server."""
+def _ended_since(user: User, since: object) -> set[str]:
+    """Return which operations of the reader's own ended after the page last heard of the server.
+
+    Ends bear the database's time and pages this host's: what they have in common is how long ago something was.
+    """
     heard = _time(since)
     if heard is None:
         return set()
-    vms = {found for one in shown if (found := as_uuid(one))}
-    rows = Operation.objects.filter(vm__in=vms, finished_at__gt=max(heard, timezone.now() - MISSED_AT_MOST))
+    ago = min(max(timezone.now() - heard, timedelta()) + HEARD_LATE, MISSED_AT_MOST)
+    rows = Operation.objects.filter(actor=user, finished_at__gt=Now() - ago)
     return {str(pk) for pk in rows.values_list("pk", flat=True)}
 
 

@@ -21,6 +21,7 @@ from hypervisor.domain_xml import (
 from hypervisor.errors import AlreadyExists, BadSpec, NotFound, WrongState
 from hypervisor.specs import DomainFacts, DomainSpec, DomainState, HostFacts, OwnerTag
 
+from . import records
 from .bounded import Bounded, TooSlow
 from .host import host_facts
 from .link import Linked, verb
@@ -37,17 +38,7 @@ _UNDEFINE_WITH = (
     | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
     | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
 )
-_SAMPLED = (
-    libvirt.VIR_DOMAIN_STATS_STATE
-    | libvirt.VIR_DOMAIN_STATS_CPU_TOTAL
-    | libvirt.VIR_DOMAIN_STATS_BALLOON
-    | libvirt.VIR_DOMAIN_STATS_VCPU
-    | libvirt.VIR_DOMAIN_STATS_INTERFACE
-    | libvirt.VIR_DOMAIN_STATS_BLOCK
-)
 _STATS_TIMEOUT_SECONDS = 5
-
-Record = tuple[UUID, str, dict[str, Any]]
 
 
 class DomainVerbs(Linked):
@@ -78,30 +69,29 @@ class DomainVerbs(Linked):
         A QEMU that hangs would hold up the statistics of all: after 5 s they are given without their counters.
         """
         self._tags.listen()
-        transient = _uuids(self._conn, libvirt.VIR_CONNECT_LIST_DOMAINS_TRANSIENT)
-        saved = _uuids(self._conn, libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
+        transient = records.uuids(self._conn, libvirt.VIR_CONNECT_LIST_DOMAINS_TRANSIENT)
+        saved = records.uuids(self._conn, libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
         found = []
-        records = self._records()
-        for uuid, name, stats in records:
+        seen = self._records()
+        for uuid, name, stats in seen:
             owner = self._tags.tag(uuid, name, partial(self._read_tag, uuid))
             if owner is not None and owner.installation_id == installation_id:
                 facts = facts_from_stats(name, uuid, stats, saved=uuid in saved)
                 found.append(replace(facts, owner=owner, persistent=uuid not in transient))
-        self._tags.keep_only({uuid for uuid, _, _ in records})
+        self._tags.keep_only({uuid for uuid, _, _ in seen})
         return found
 
-    def _records(self) -> list[Record]:
+    def _records(self) -> list[records.Record]:
         """All domains with their statistics."""
         if not self._is_mock:  # its statistics are all but empty
             with contextlib.suppress(TooSlow):
                 return self._sampling.call(self._sample, _STATS_TIMEOUT_SECONDS)
-        return [_record(domain, _plain_stats(domain)) for domain in self._conn.listAllDomains(0)]  # asks no QEMU
+        return records.plain(self._conn)
 
-    def _sample(self) -> list[Record]:
+    def _sample(self) -> list[records.Record]:
         """Runs in a thread, and so on a connection, of its own: it may hang."""
         with self._link.use() as connection:
-            sampled = connection.libvirt.getAllDomainStats(_SAMPLED, libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT)
-            return [_record(domain, stats) for domain, stats in sampled]
+            return records.sampled(connection.libvirt)
 
     def _read_tag(self, uuid: UUID) -> OwnerTag | None:
         try:
@@ -127,7 +117,7 @@ class DomainVerbs(Linked):
     def _read_facts(self, uuid: UUID) -> DomainFacts:
         found = self._lookup(uuid)
         saved = bool(found.hasManagedSaveImage(0))
-        facts = facts_from_stats(found.name(), uuid, _plain_stats(found), saved=saved)
+        facts = facts_from_stats(found.name(), uuid, records.plain_stats(found), saved=saved)
         return replace(facts, owner=read_tag(found), persistent=bool(found.isPersistent()))
 
     @verb
@@ -270,24 +260,9 @@ class DomainVerbs(Linked):
         return domain
 
 
-def _record(domain: Any, stats: dict[str, Any]) -> Record:
-    return UUID(bytes=domain.UUID()), domain.name(), stats
-
-
-def _uuids(conn: Any, flags: int) -> set[UUID]:
-    return {UUID(bytes=domain.UUID()) for domain in conn.listAllDomains(flags)}
-
-
 def _state(domain: Any) -> DomainState:
     state, reason = domain.state(0)
     return domain_state(state, reason, saved=False)[0]
-
-
-def _plain_stats(domain: Any) -> dict[str, Any]:
-    """What libvirtd knows of a domain by itself, under the keys of the bulk statistics."""
-    state, reason = domain.state(0)
-    _, memory_kib, _, vcpus, _ = domain.info()
-    return {"state.state": state, "state.reason": reason, "vcpu.current": vcpus, "balloon.maximum": memory_kib}
 
 
 def differences(spec: DomainSpec, text: str, domain: Any) -> str:

@@ -7,10 +7,12 @@ from uuid import UUID
 import libvirt
 
 from hypervisor.clone_shape import shape_of
+from hypervisor.domain_devices import are_ours
 from hypervisor.domain_xml import parse_domain
 from hypervisor.errors import BadSpec, HypervisorError, NotFound
 from hypervisor.frozen_files import FrozenFolder
 from hypervisor.specs import DomainSpec, DomainState, FrozenFacts
+from hypervisor.xml_text import from_text
 
 from . import monitor, ram_holders
 from .guests import GuestVerbs
@@ -56,7 +58,10 @@ class FreezeVerbs(GuestVerbs):
         return found[0]
 
     def _freeze_memory(self, domain: Any, files: FrozenFolder) -> None:
-        spec = parse_domain(domain.XMLDesc(0))
+        text = domain.XMLDesc(0)
+        if not are_ours(from_text(text)):  # its manifest would say that they are
+            raise BadSpec("the domain was started with other devices than clones have now")
+        spec = parse_domain(text)
         if spec.memory is None or Path(spec.memory.path) != files.ram:
             raise BadSpec("the domain's memory is not in that folder")
         if domain.state(0)[0] == libvirt.VIR_DOMAIN_RUNNING:

@@ -1,9 +1,11 @@
 """The packet filter of this host, through libnftables: what the program `nft` is a shell around, without starting it.
 
-A start of `nft` takes 6 ms and a call 0.4. Source: nftables/libnftables.h (1.0.6), libnftables(3).
+A start of `nft` takes 6 ms and a call 0.4. Without memory the library ends the process, as libvirt's own does.
+Source: nftables/libnftables.h (1.0.6), libnftables(3).
 """
 
 import ctypes
+import socket
 import threading
 from functools import cache
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 from hypervisor.errors import HypervisorError
 
 _LIBRARY = "libnftables.so.1"
+_NETFILTER = 12  # NETLINK_NETFILTER of linux/netlink.h
 _NETLINK = 0  # NFT_CTX_DEFAULT
 _JSON = 1 << 4  # NFT_CTX_OUTPUT_JSON
 _TOLD = 400  # characters of an error
@@ -33,6 +36,7 @@ def listed(what: str) -> str:
 
 def _run(commands: str, *, dry: bool = False, json: bool = False) -> str:
     library = _library()
+    _require_netlink()
     with _alone:
         context = library.nft_ctx_new(_NETLINK)
         if not context:
@@ -50,6 +54,14 @@ def _run(commands: str, *, dry: bool = False, json: bool = False) -> str:
             return str(library.nft_ctx_get_output_buffer(context).decode())
         finally:
             library.nft_ctx_free(context)
+
+
+def _require_netlink() -> None:
+    """HypervisorError where the kernel has no socket for us: the library would end this process for that."""
+    try:
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETFILTER).close()
+    except OSError as error:
+        raise HypervisorError(f"nft: {error}") from error
 
 
 @cache

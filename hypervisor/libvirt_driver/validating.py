@@ -1,9 +1,10 @@
 """Holding domains against libvirt's own schema, here: its VALIDATE flags compile the schema anew for each domain.
 
-That is 8 of the 9 ms that such a check takes, and here it is done once for each process. The file is the one that
-libvirtd reads: a driver runs on the host of its libvirtd, and both come from one package.
+That is 8 of the 9 ms that such a check takes, and here it is done once for each process. The file is this host's, as
+libvirtd's is; in a container it is that of the libvirt that the image was built with.
 """
 
+import logging
 import threading
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from lxml import etree
 from hypervisor.errors import BadSpec
 from hypervisor.xml_text import from_text
 
+log = logging.getLogger(__name__)
 SCHEMA = Path("/usr/share/libvirt/schemas/domain.rng")
 _TOLD = 400  # characters of a complaint
 _alone = threading.Lock()  # a schema keeps the complaints of its last check
@@ -36,4 +38,11 @@ def checked(text: str, flag: int) -> int:
 
 @cache
 def _schema() -> etree.RelaxNG | None:
-    return etree.RelaxNG(etree.parse(SCHEMA)) if SCHEMA.is_file() else None
+    """The compiled schema; None where there is none, or one that is not to be read: then libvirt checks itself."""
+    if not SCHEMA.is_file():
+        return None
+    try:
+        return etree.RelaxNG(etree.parse(SCHEMA))
+    except (etree.LxmlError, OSError) as error:
+        log.warning("%s cannot be read, so libvirt checks itself: %s", SCHEMA, error)
+        return None

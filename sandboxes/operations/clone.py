@@ -98,19 +98,23 @@ def ensure_named(ctx: Context) -> None:
     if sandbox.build is None:  # booted and not cloned: it is nobody else's copy
         ctx.observe()
         return
-    state = ctx.state()
-    if ctx.operation.kind not in KEEPS_DISK and state not in ON:  # a spare whose QEMU died while it waited
+    state, anew = ctx.state(), bool(ctx.operation.data.get("cloned_anew"))
+    if ctx.operation.kind not in KEEPS_DISK and (anew or state not in ON):  # a spare whose QEMU died while it waited
+        if not anew:  # whoever takes over from here finds it half made, or without what the template's clones lack
+            ctx.remember(cloned_anew=True)
+            anew = True
         create.ensure_address(ctx)
         ensure_overlay(ctx)
         ensure_cloned(ctx)
-        state = DomainState.PAUSED
+        state = ctx.state()
     if state is DomainState.PAUSED:
         ctx.guard()
         ctx.hypervisor.resume(ctx.vm.domain_uuid)
     fresh = ctx.operation.kind in (OperationKind.SPARE, OperationKind.CLONE, OperationKind.RESET)
+    with_keys = anew or fresh or sandbox.named_at is None
     ctx.guard()
     try:
-        ctx.hypervisor.identify(ctx.vm.domain_uuid, identity(ctx, with_keys=fresh or sandbox.named_at is None))
+        ctx.hypervisor.identify(ctx.vm.domain_uuid, identity(ctx, with_keys=with_keys))
     except AgentUnavailable as error:
         ctx.observe()
         sentence = _("The clone did not acknowledge its identity. Reset the sandbox to try again.")

@@ -89,7 +89,7 @@ our_environment() { env | grep -E '^(SLIPWAY_|DATABASE_URL=|REDIS_URL=)' | sort;
 
 code_changed() {
   [[ ! -f $RUN/started ]] || [[ $(<"$RUN/started") != "$(fingerprint)" ]] ||
-    [[ -n $(find "$ROOT"/{portal,accounts,hypervisor,vms,console,locale,static,templates} -newer "$RUN/started" \
+    [[ -n $(find "$ROOT"/{portal,accounts,hypervisor,vms,sandboxes,console,locale,static,templates} -newer "$RUN/started" \
       \( -name '*.py' -o -name '*.mo' -o -name '*.html' -o -name '*.css' -o -name '*.js' \) -print -quit 2>/dev/null) ]]
 }
 

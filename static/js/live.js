@@ -128,7 +128,8 @@ const handlers = {
 function onMessage(event) {
   const message = JSON.parse(event.data);
   if (message.now) sync(message.now);
-  if (message.now && message.type !== "hello") heard = message.now; // which says nothing of what was before it
+  // a greeting, and what comes before the page has asked, says nothing of what had been
+  if (message.now && told && message.type !== "hello") heard = message.now;
   handlers[message.type]?.(message);
 }
 

@@ -14,8 +14,9 @@ from typing import Any
 import libvirt
 import pytest
 
+from hypervisor import domain_devices
 from hypervisor.domain_xml import parse_domain
-from hypervisor.errors import AgentUnavailable, HypervisorError
+from hypervisor.errors import AgentUnavailable, BadSpec, HypervisorError
 from hypervisor.frozen_files import FrozenFolder
 from hypervisor.libvirt_driver import ram_holders
 from hypervisor.specs import DomainSpec, DomainState, NicSpec
@@ -259,3 +260,17 @@ def test_a_kept_clones_xml_has_nothing_of_its_template(frozen: Nursery) -> None:
     assert "memory-backend" not in text
     assert parse_domain(text).memory is None
     frozen.remove(spec.uuid)
+
+
+def test_what_another_version_started_is_not_frozen_under_this_ones_name(
+    tiny: Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hypervisor = tiny.rig.hypervisor
+    with monkeypatch.context() as patch:
+        patch.setattr(domain_devices, "SERIAL_PORTS", 31)
+        spec = tiny.builder()
+        hypervisor.start(spec.uuid)
+    with pytest.raises(BadSpec, match="other devices"):
+        hypervisor.freeze(spec.uuid, tiny.folder)
+    assert hypervisor.frozen(tiny.folder) is None
+    assert tiny.facts(spec.uuid).state is DomainState.RUNNING

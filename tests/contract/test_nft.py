@@ -2,6 +2,8 @@
 
 import contextlib
 import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -51,3 +53,20 @@ def test_a_host_without_the_library_says_so(monkeypatch: pytest.MonkeyPatch) -> 
             nft.run("list tables\n")
     finally:
         nft._library.cache_clear()
+
+
+def test_a_process_without_descriptors_left_is_told_and_lives_on() -> None:
+    code = (
+        "import resource\n"
+        "from hypervisor.errors import HypervisorError\n"
+        "from hypervisor.libvirt_driver import nft\n"
+        "nft.listed('tables')\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 4096))\n"
+        "try: nft.listed('tables')\n"
+        "except HypervisorError as error: print(error)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 4096))\n"
+        "nft.listed('tables')\n"
+        "print('lives')\n"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert said.stdout.splitlines() == ["nft: [Errno 24] Too many open files", "lives"], said.stderr

@@ -6,13 +6,14 @@ import stat
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import UUID, uuid4
 
 import libvirt
 import pytest
 
 from hypervisor.errors import BadSpec, FileMissing, WrongState
-from hypervisor.libvirt_driver import domains, validating
+from hypervisor.libvirt_driver import domains, records, validating
 from hypervisor.libvirt_driver.bounded import Bounded
 from hypervisor.specs import DomainFacts, DomainSpec, DomainState, OwnerTag
 from tests.contract.rigs import PANIC, Rig
@@ -90,6 +91,14 @@ def test_a_qemu_that_hangs_holds_up_no_listing_F11(qemu: Rig, monkeypatch: pytes
         os.kill(pid, signal.SIGCONT)
     monkeypatch.undo()
     wait_for(all_sampled)
+
+
+def test_a_domain_that_goes_while_all_are_listed_is_left_out(qemu: Rig) -> None:
+    gone, stays = qemu.make(), qemu.make()
+    listed = [raw(qemu, spec.uuid) for spec in (gone, stays)]
+    qemu.hypervisor.undefine(gone.uuid)
+    listing = SimpleNamespace(listAllDomains=lambda _flags: listed)
+    assert [uuid for uuid, _, _ in records.plain(listing)] == [stays.uuid]
 
 
 def test_a_base_image_stays_roots_while_a_domain_runs_on_it(qemu: Rig) -> None:
@@ -196,21 +205,25 @@ def test_a_saved_domain_is_suspended_and_starts_where_it_was(qemu: Rig) -> None:
     assert facts(qemu, spec.uuid).state is DomainState.RUNNING
 
 
-@pytest.mark.parametrize("there", [True, False], ids=["schema here", "libvirt's own check"])
+@pytest.mark.parametrize("schema", ["there", "absent", "cut off"])
 def test_what_libvirts_schema_does_not_know_is_refused_and_leaves_nothing(
-    qemu: Rig, monkeypatch: pytest.MonkeyPatch, there: bool, tmp_path: Path
+    qemu: Rig, monkeypatch: pytest.MonkeyPatch, schema: str, tmp_path: Path
 ) -> None:
     really = domains.build_domain
     monkeypatch.setattr(domains, "build_domain", lambda spec: really(spec).replace("<devices>", "<devices><bogus/>"))
-    if not there:
+    if schema != "there":
         monkeypatch.setattr(validating, "SCHEMA", tmp_path / "domain.rng")
+    if schema == "cut off":
+        (tmp_path / "domain.rng").write_text("<grammar xmlns='http://relaxng.org/ns/structure/1.0'><start>")
     validating._schema.cache_clear()
     spec = qemu.domain_spec()
+    ours = "the XML is not as libvirt's schema says"  # where it is not ours, libvirt complains in its own words
     try:
-        with pytest.raises(BadSpec, match="Extra element devices"):
+        with pytest.raises(BadSpec, match="Extra element devices") as refused:
             qemu.hypervisor.define(spec)
     finally:
         validating._schema.cache_clear()
+    assert (ours in str(refused.value)) is (schema == "there")
     assert qemu.hypervisor.domain(spec.uuid) is None
 
 

@@ -60,10 +60,8 @@ def test_a_sandbox_is_cloned_and_has_its_own_identity(lab):
     assert evaluate(lab.world.hypervisor) == []
 
 
-def test_a_clone_whose_maker_was_killed_in_the_middle_of_it_is_made_anew_F1(lab, monkeypatch):
-    build = lab.prepared()
-    box = lab.sandbox(drain=False)
-    operation = lab.operation(box)
+def half_made(lab, monkeypatch, operation):
+    """Run it until its worker is killed within the making of a clone; the next one finds the lease run out."""
 
     def killed(spec, _folder, _share_ram):
         lab.world.hypervisor.half_make(spec)
@@ -74,8 +72,14 @@ def test_a_clone_whose_maker_was_killed_in_the_middle_of_it_is_made_anew_F1(lab,
         patch.setattr(lab.world.hypervisor, "clone", killed)
         with pytest.raises(Killed):
             runner.run(operation.pk, lab.world.hypervisor)
-    assert lab.world.hypervisor.state(box.vm.domain_uuid) is DomainState.PAUSED
     Operation.objects.filter(pk=operation.pk).update(lease_expires_at=Now() - timedelta(seconds=1))
+
+
+def test_a_clone_whose_maker_was_killed_in_the_middle_of_it_is_made_anew_F1(lab, monkeypatch):
+    build = lab.prepared()
+    box = lab.sandbox(drain=False)
+    half_made(lab, monkeypatch, lab.operation(box))
+    assert lab.world.hypervisor.state(box.vm.domain_uuid) is DomainState.PAUSED
     lab.world.drain()
     box = lab.again(box)
     assert (box.build, lab.operation(box).status, box.vm.observed_state) == (build, "succeeded", "running")
@@ -151,14 +155,23 @@ def test_a_refused_claim_leaves_the_spare(lab):
     assert lab.again(spare).vm.role == Role.SPARE
 
 
-def test_a_spare_that_died_while_it_waited_is_made_anew_for_its_claimer(lab):
+@pytest.mark.parametrize("killed", [False, True], ids=["at once", "by the next worker"])
+def test_a_spare_that_died_while_it_waited_is_made_anew_for_its_claimer_F1(lab, monkeypatch, killed):
     lab.prepared()
     [spare] = lab.spares()
     box = lab.sandbox(drain=False)
     lab.world.hypervisor.happen(spare.vm.domain_uuid, DomainState.STOPPED, "crashed")
+    if killed:
+        half_made(lab, monkeypatch, lab.operation(box))
     lab.world.drain()
     box = lab.again(box)
-    assert (box.vm.observed_state, lab.operation(box).status) == ("running", "succeeded")
+    assert (lab.operation(box).kind, lab.operation(box).status, box.vm.observed_state) == (
+        "claim",
+        "succeeded",
+        "running",
+    )
+    assert domain(lab, box).persistent
+    assert domain(lab, box).identity.ssh_keys  # the template was frozen without
     assert evaluate(lab.world.hypervisor) == []
 
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts.models import Membership
 from vms import services
-from vms.consumers import MISSED_AT_MOST
+from vms.consumers import HEARD_LATE, MISSED_AT_MOST
 
 pytestmark = pytest.mark.django_db(transaction=True)
 QUIET_SECONDS = 0.7  # longer than the pause between two pushes
@@ -259,11 +259,38 @@ def test_what_ended_between_a_page_and_its_socket_is_said_all_the_same(world, be
     assert said("alice", before) == ["web-1 is off."]
     assert said("alice", "2000-01-01T00:00:00Z") == ["web-1 is off."]  # a create of long ago is no news
     assert said("bob", before) == []  # whose operation it was not
-    for later in (timezone.now().isoformat(), None, "2026-99-99T00:00:00Z", "2026-01-01T00:00:00", 7, {"a": 1}):
+    vm.operations.filter(kind="stop").update(finished_at=timezone.now() - 2 * HEARD_LATE)
+    for later in (
+        timezone.now().isoformat(),
+        "9999-12-31T23:59:59-23:59",
+        None,
+        "2026-99-99T00:00:00Z",
+        "2026-01-01",
+        7,
+        {},
+    ):
         assert said("alice", later) == []
 
 
-@pytest.mark.parametrize("rubbish", ["not json", "[1, 2]", '{"kind": 7, "ids": {"a": 1}}', "x" * 20000])
+def test_an_end_is_said_once_and_on_any_page(world, bells, push):
+    vm = world.vm()
+    alice = Browser(world, "alice", bells)
+
+    async def scenario():
+        before = timezone.now().isoformat(timespec="milliseconds")
+        await sync_to_async(services.request_delete)(world.actor("alice"), vm.pk)
+        await sync_to_async(world.drain)()
+        await alice.open(since=before)  # a list, where the machine is no more
+        texts = [json.loads(await alice.socket.receive_from(timeout=5)).get("text") for _ in range(2)]
+        await ring(bells)  # the same ends, from the channel layer
+        while not await alice.socket.receive_nothing(timeout=QUIET_SECONDS):
+            texts.append(json.loads(await alice.socket.receive_from(timeout=5)).get("text"))
+        return [text for text in texts if text]
+
+    assert push(scenario) == ["web-1 is ready.", "web-1 is gone."]  # it was made within the second before
+
+
+@pytest.mark.parametrize("rubbish", ["not json", "[1, 2]", '{"kind": 7, "ids": {"a": 1}}', "x" * 20000, "[" * 16000])
 def test_rubbish_changes_nothing_or_ends_the_connection(world, bells, push, rubbish):
     alice = Browser(world, "alice", bells)
 

@@ -28,7 +28,7 @@ class Operation(models.Model):
     vm_name = models.CharField(max_length=63)
     project = models.ForeignKey(Project, models.PROTECT, related_name="operations")
     node = models.ForeignKey(Node, models.PROTECT, related_name="operations")
-    actor = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+")
+    actor = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+", db_index=False)
     data = models.JSONField(default=dict, blank=True)
     request_id = models.CharField(max_length=32, blank=True, db_default="", help_text="of the request that asked")
 
@@ -70,6 +70,7 @@ class Operation(models.Model):
         indexes: ClassVar[list[Any]] = [
             models.Index(fields=["vm", "-created_at"], name="operation_of_vm"),
             models.Index(fields=["project", "-created_at"], name="operation_of_project"),
+            models.Index(fields=["actor", "finished_at"], name="operation_of_actor"),
             models.Index(fields=["-created_at", "id"], name="operation_newest"),
             models.Index(fields=["node", "created_at"], condition=Q(status__in=LIVE), name="operation_live_on_node"),
         ]
