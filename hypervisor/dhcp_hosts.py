@@ -5,8 +5,12 @@ Not libvirt's own host entries: changing one makes libvirt 9.0 take down and reb
 tells all.
 """
 
+import contextlib
+import fcntl
 import ipaddress
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import AlreadyExists, BadSpec, HypervisorError
@@ -23,6 +27,20 @@ class DhcpHosts:
     def make_folder(self) -> None:
         """The folder exists and dnsmasq's user can read it; without it dnsmasq does not start."""
         self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else, in whatever process, is between reading the entries and acting on them."""
+        try:
+            folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:  # then there are none
+            yield
+            return
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     def entries(self) -> dict[str, str]:
         """MAC -> address; empty where there is no folder."""

@@ -48,7 +48,8 @@ class NetworkVerbs(Linked):
         hosts = DhcpHosts(Path(spec.hosts_dir))
         hosts.make_folder()
         if not spec.filter_name:
-            nft.run(build_guard(spec.name, hosts.entries()), dry=self._is_mock)
+            with hosts.locked():  # a card that is dismissed meanwhile must not come back
+                nft.run(build_guard(spec.name, hosts.entries()), dry=self._is_mock)
         network = self._network_as(spec)
         if not network.isActive():
             network.create()
@@ -98,30 +99,42 @@ class NetworkVerbs(Linked):
         """DHCP gives this card this address, and the filter lets it send; AlreadyExists when another card has it."""
         found, spec = self._ours(network)
         hosts = DhcpHosts(Path(spec.hosts_dir))
-        before = hosts.entries().get(mac.lower()) if not spec.filter_name else None
-        moved = before not in (None, address)
-        if moved:  # first: once the entry has gone, nobody knows any more what is to be taken back
-            nft.run(build_dismissal(spec.name, mac, str(before)), dry=self._is_mock)
-        if hosts.put(mac.lower(), address):
+        with hosts.locked():
+            before = hosts.entries().get(mac.lower()) if not spec.filter_name else None
+            moved = before not in (None, address)
+            if moved:  # first: once the entry has gone, nobody knows any more what is to be taken back
+                nft.run(build_dismissal(spec.name, mac, str(before)), dry=self._is_mock)
+            changed = hosts.put(mac.lower(), address)
+            if not spec.filter_name:
+                nft.run(build_admission(spec.name, mac, address), dry=self._is_mock)
+        if changed:
             _reload(found, spec)
-        if not spec.filter_name:
-            nft.run(build_admission(spec.name, mac, address), dry=self._is_mock)
         if moved:
             self._release_leases(found, spec, mac)
 
     @verb
     def remove_address(self, network: str, mac: str) -> None:
-        """DHCP knows neither the card nor a lease of its address, so that another card can have it at once."""
+        """The card may send nothing, and DHCP knows neither it nor a lease of its address: another may have it now."""
         found, spec = self._ours(network)
         hosts = DhcpHosts(Path(spec.hosts_dir))
-        had = hosts.entries().get(mac.lower())
-        if had is not None:
-            if not spec.filter_name:  # first, as above
+        with hosts.locked():
+            had = hosts.entries().get(mac.lower()) or self._let_through(spec, mac)
+            if had is not None and not spec.filter_name:  # first, as above
                 nft.run(build_dismissal(spec.name, mac, had), dry=self._is_mock)
-            hosts.drop(mac.lower())
+            dropped = hosts.drop(mac.lower())
+        if dropped is not None:
             _reload(found, spec)
+        if had is not None:
             self._forget_neighbour(spec, had)
         self._release_leases(found, spec, mac)
+
+    def _let_through(self, spec: NetworkSpec, mac: str) -> str | None:
+        """The address that the guard lets a card send from which has no entry: somebody took that alone away."""
+        if self._is_mock or spec.filter_name:
+            return None
+        with contextlib.suppress(NotFound):
+            return _guests(spec.name).get(mac.lower())
+        return None
 
     def _forget_neighbour(self, spec: NetworkSpec, address: str) -> None:
         """Lets the host ask anew who has this address: for up to a minute it would send to the card that had it."""

@@ -5,6 +5,7 @@ belonged to and has no live operation on it, and all that was so twice in a row,
 reported by `manage.py audit` and left alone: a lost database must not cost anyone a disk.
 """
 
+import contextlib
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -56,14 +57,17 @@ class Reaper:
         return found | self._ownerless_addresses()
 
     def _ownerless_addresses(self) -> dict[str, "Remains"]:
-        """Return the DHCP entries of cards whose machines were deleted: a worker that woke up late may write one."""
+        """Return the cards of deleted machines that still have an address, or whom a guard still lets send."""
         cards = {mac for operation in self._deletes() for mac in operation.data.get("macs", [])}
         found = {}
         for network in self.node.networks.all():
             kept = set(network.nics.values_list("mac", flat=True)) if cards else set()
-            for mac in self.hypervisor.addresses(network.name) if cards else ():
-                if mac in cards and mac not in kept:
-                    found[f"address {mac}"] = Remains(network=network.name, mac=mac)
+            there = set(self.hypervisor.addresses(network.name)) if cards else set()
+            if cards and not network.filter_name:
+                with contextlib.suppress(errors.NotFound):
+                    there |= set(self.hypervisor.admitted(network.name))
+            for mac in sorted(there & cards - kept):
+                found[f"address {mac}"] = Remains(network=network.name, mac=mac)
         return found
 
     @staticmethod

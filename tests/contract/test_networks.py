@@ -1,14 +1,20 @@
 """Networks and addresses."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Event
 from uuid import uuid4
 
 import pytest
 
 from hypervisor.errors import AlreadyExists, BadSpec, NotFound
-from hypervisor.specs import DomainState, NetworkKind
-from tests.contract.rigs import MOCKS, Rig
+from hypervisor.factory import open_hypervisor
+from hypervisor.libvirt_driver import nft
+from hypervisor.nft_guard import build_admission, table_name
+from hypervisor.specs import DomainState, NetworkKind, NetworkSpec
+from tests.contract.rigs import MOCKS, URIS, Rig
 
+COMINGS = 200  # without the lock the first few left their card behind
 MAC, OTHER_MAC = "52:54:00:98:00:01", "52:54:00:98:00:02"
 
 
@@ -40,12 +46,17 @@ def test_an_address_belongs_to_one_card_until_it_is_given_back(rig: Rig) -> None
     assert rig.hypervisor.addresses(network) == {}
 
 
-def test_a_guard_lets_a_card_send_from_its_address_until_that_is_given_back(rig: Rig) -> None:
-    network = replace(
+def guarded(rig: Rig) -> NetworkSpec:
+    """A network with a guard of its own, not made yet."""
+    return replace(
         rig.network_spec, name=f"slipway-{rig.installation_id}-g", uuid=uuid4(), bridge=f"sg-{rig.installation_id}",
         gateway="", prefix_length=0, dhcp_first="", dhcp_last="", filter_name="",
         hosts_dir=rig.network_spec.hosts_dir / "guarded", kind=NetworkKind.ISOLATED,
     )  # fmt: skip
+
+
+def test_a_guard_lets_a_card_send_from_its_address_until_that_is_given_back(rig: Rig) -> None:
+    network = guarded(rig)
     with pytest.raises(NotFound):
         rig.hypervisor.admitted(network.name)
     rig.hypervisor.ensure_network(network)
@@ -59,6 +70,50 @@ def test_a_guard_lets_a_card_send_from_its_address_until_that_is_given_back(rig:
         assert rig.hypervisor.admitted(network.name) == {}
     finally:
         rig.hypervisor.remove_network(network.name, "")
+
+
+def test_a_card_that_lost_its_entry_alone_is_dismissed_too(qemu: Rig) -> None:
+    network = guarded(qemu)
+    qemu.hypervisor.ensure_network(network)
+    try:
+        nft.run(build_admission(network.name, MAC, "10.98.0.5"))
+        assert qemu.hypervisor.admitted(network.name) == {MAC: "10.98.0.5"}
+        qemu.hypervisor.remove_address(network.name, MAC)
+        assert qemu.hypervisor.admitted(network.name) == {}
+    finally:
+        qemu.hypervisor.remove_network(network.name, "")
+
+
+def test_a_guard_that_is_renewed_lets_nobody_back_in_who_is_dismissed_meanwhile_A16(qemu: Rig) -> None:
+    """The node agent renews it while workers come and go with cards: two processes, so no lock of one of them helps."""
+    network, stop = guarded(qemu), Event()
+    qemu.hypervisor.ensure_network(network)
+
+    def renew() -> int:
+        times = 0
+        agent = open_hypervisor(URIS["qemu"])
+        try:
+            while not stop.is_set():
+                agent.ensure_network(network)
+                times += 1
+        finally:
+            agent.close()
+        return times
+
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            renewed = pool.submit(renew)
+            try:
+                for _ in range(COMINGS):
+                    qemu.hypervisor.ensure_address(network.name, MAC, "10.98.0.5")
+                    qemu.hypervisor.ensure_address(network.name, MAC, "10.98.0.6")
+                    qemu.hypervisor.remove_address(network.name, MAC)
+                    assert "52:54" not in nft.listed(f"set bridge {table_name(network.name)} guests")
+            finally:
+                stop.set()
+            assert renewed.result(60) > 0
+    finally:
+        qemu.hypervisor.remove_network(network.name, "")
 
 
 def test_a_filter_lets_a_card_send_from_its_address_while_its_domain_is_on(rig: Rig) -> None:

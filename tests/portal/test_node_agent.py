@@ -14,6 +14,7 @@ from portal.invariants import evaluate
 from portal.node_agent import agent as module
 from portal.node_agent.agent import NodeAgent
 from portal.node_agent.reaper import Reaper
+from tests.portal.lab import make_lab, stub_gateway
 from vms import observer, services
 from vms.models import Network, Node, StoragePool, VirtualMachine
 from vms.operations import blueprint
@@ -234,6 +235,22 @@ def test_what_a_delete_left_behind_is_reaped_when_it_was_seen_twice(world, agent
     agent.resync()
     assert world.hypervisor.domain(spec.uuid) is None
     assert world.hypervisor.volume(volume.pool, volume.name) is None
+    assert evaluate(world.hypervisor) == []
+
+
+def test_a_card_that_may_still_send_is_reaped_though_dhcp_has_forgotten_it_A16(world, agent, monkeypatch):
+    stub_gateway(monkeypatch)
+    lab = make_lab(world)
+    lab.prepared()
+    box = lab.sandbox()
+    card = box.vm.nics.select_related("network").get()
+    services.request_delete(world.actor("alice"), box.vm_id)
+    world.drain()
+    assert evaluate(world.hypervisor) == []
+    world.hypervisor._host.networks[card.network.name].guests[card.mac] = card.address
+    assert {breach.code for breach in evaluate(world.hypervisor)} == {"I1"}
+    agent.resync()
+    agent.resync()
     assert evaluate(world.hypervisor) == []
 
 
