@@ -1,6 +1,7 @@
 """The command `guests/build`."""
 
 import argparse
+import fcntl
 import hashlib
 import os
 import sys
@@ -20,24 +21,40 @@ def main() -> int:
     """Builds the image that the arguments name; the exit code says whether it is there now."""
     arguments = _arguments()
     out: Path = arguments.out.absolute()
-    stamp = out.with_name(out.name + ".inputs")
-    inputs = _inputs(arguments.name)
-    if out.exists() and stamp.exists() and stamp.read_text() == inputs and not arguments.force:
-        print(f"{out} is up to date ({out.stat().st_size / MIB:.0f} MiB); --force builds it again.")
+    if _is_up_to_date(arguments, out):
         return 0
-    print(f"Building the guest image {arguments.name}:", flush=True)
-    start = time.monotonic()
     try:
         _check_host()
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as work:
-            IMAGES[arguments.name](out, arguments.cache.absolute(), Path(work))
+        with out.with_name(f".{out.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not _is_up_to_date(arguments, out):  # else who came first has built it
+                _build(arguments, out)
     except BuildError as problem:
         print(problem, file=sys.stderr)
         return 1
-    stamp.write_text(inputs)
-    print(f"{out}: {out.stat().st_size / MIB:.0f} MiB in {time.monotonic() - start:.0f} s")
     return 0
+
+
+def _is_up_to_date(arguments: argparse.Namespace, out: Path) -> bool:
+    stamp = _stamp(out)
+    if arguments.force or not out.exists() or not stamp.exists() or stamp.read_text() != _inputs(arguments.name):
+        return False
+    print(f"{out} is up to date ({out.stat().st_size / MIB:.0f} MiB); --force builds it again.")
+    return True
+
+
+def _build(arguments: argparse.Namespace, out: Path) -> None:
+    print(f"Building the guest image {arguments.name}:", flush=True)
+    start, inputs = time.monotonic(), _inputs(arguments.name)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as work:
+        IMAGES[arguments.name](out, arguments.cache.absolute(), Path(work))
+    _stamp(out).write_text(inputs)
+    print(f"{out}: {out.stat().st_size / MIB:.0f} MiB in {time.monotonic() - start:.0f} s")
+
+
+def _stamp(out: Path) -> Path:
+    return out.with_name(out.name + ".inputs")
 
 
 def _arguments() -> argparse.Namespace:

@@ -147,7 +147,7 @@ run_all_suites() {
     --ignore=tests/portal/test_api_schemathesis.py
   suite simulation "${usual[@]}" -n 2 tests/simulation
   suite contract "${usual[@]}" -n 2 --dist loadfile tests/contract
-  suite system "${usual[@]}" tests/system
+  suite system "${usual[@]}" -n 2 --dist loadfile tests/system # two, because they wait for guests
   suite e2e "${usual[@]}" tests/e2e
   suite faults -m "$SHORT" -n 3 --dist loadfile tests/faults # three, because they wait for leases and outages
 }
