@@ -7,7 +7,9 @@ another gateway can go on with it. Each stream's file is cut off after the cap, 
 import asyncio
 import base64
 import binascii
+import contextlib
 from collections import deque
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -73,6 +75,7 @@ class AgentProcess:
         self._folder = f"{FOLDER}/{run_id}"
         self._cap = cap_bytes
         self._order: Order | None = None
+        self._ended: AgentExit | None = None  # it has, and what it said may not be read yet
         self._offsets = [0, 0]
         self._handles: list[int | None] = [None, None]
         self._input: int | None = None
@@ -92,8 +95,10 @@ class AgentProcess:
         """Go on with a command that another gateway began; NoRunner, RunRefused."""
         await self._ask_first("guest-ping")
         self._offsets = [stdout, stderr]
-        if await self._open("pid") is None:
+        process_id = await self._open("pid")
+        if process_id is None:
             raise RunRefused("there is no such run")
+        await self._ask_first("guest-file-close", handle=process_id)
         self._started.set()
 
     async def send(self, data: bytes, *, last: bool = False) -> None:
@@ -131,27 +136,31 @@ class AgentProcess:
             self._order, self.exited = None, AgentExit(None)
             self._started.set()
             return
-        self._later("/bin/sh", "-c", KILL, "sh", self._folder, str(signal))
+        _behind(self._exec("/bin/sh", "-c", KILL, "sh", self._folder, str(signal)))
 
     def forget(self) -> None:
         """Remove what the guest keeps of it."""
-        self._later("/bin/sh", "-c", f'{KILL} 2> /dev/null; rm -rf "$1"', "sh", self._folder, "9")
+        _behind(self._clear())
 
     # --- how ---
     async def _ask(self, command: str, **arguments: Any) -> Any:
         return await self._blocking.agent(
-            self._hypervisor.agent, self._domain, command, arguments or None, AGENT_SECONDS
+            self._domain, self._hypervisor.agent, self._domain, command, arguments or None, AGENT_SECONDS
         )
 
-    async def _ask_first(self, command: str) -> None:
+    async def _ask_first(self, command: str, **arguments: Any) -> None:
         try:
-            await self._ask(command)
+            await self._ask(command, **arguments)
         except HypervisorError as error:
             raise NoRunner(repr(error)) from None
 
-    def _later(self, *argv: str) -> None:
-        task = asyncio.ensure_future(self._exec(*argv))
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    async def _clear(self) -> None:
+        """Close every file, or the agent keeps its room taken after its name has gone; then remove them."""
+        for handle in (*self._handles, self._input):
+            if handle is not None:
+                with contextlib.suppress(HypervisorError):
+                    await self._ask("guest-file-close", handle=handle)
+        await self._exec("/bin/sh", "-c", f'{KILL} 2> /dev/null; rm -rf "$1"', "sh", self._folder, "9")
 
     async def _exec(self, *argv: str, env: tuple[str, ...] = ()) -> None:
         await self._ask("guest-exec", path=argv[0], arg=list(argv[1:]), env=[PATH, *env])
@@ -169,6 +178,7 @@ class AgentProcess:
             return
         if self._input is not None:
             await self._ask("guest-file-close", handle=self._input)
+            self._input = None
         env = tuple(f"{name}={value}" for name, value in self._order.env.items())
         words = (self._folder, str(self._cap // BLOCK_BYTES + 1), self._order.cwd, self._order.user, *self._order.argv)
         await self._exec("/bin/sh", "-c", SCRIPT, "sh", *words, env=env)
@@ -176,16 +186,15 @@ class AgentProcess:
 
     async def _look(self) -> None:
         """Take what is new, else see whether it has ended, else wait a little."""
-        ended = await self._exit_code()
+        if self._ended is None and (code := await self._exit_code()) is not None:
+            self._ended = AgentExit(code)
         found = False
         for stream, name in enumerate(("stdout", "stderr")):
-            while data := await self._more(stream, name):
+            if data := await self._more(stream, name):
                 self._pieces.append((stream, data))
                 found = True
-                if ended is None:
-                    break  # the other stream's turn
-        if ended is not None:
-            self.exited = AgentExit(ended)
+        if self._ended is not None:
+            self.exited = None if found else self._ended
             return
         self._pause = QUICK_SECONDS if found else min(self._pause * 1.5, SLOW_SECONDS)
         if not found:
@@ -193,6 +202,9 @@ class AgentProcess:
             await asyncio.sleep(self._pause)
 
     async def _more(self, stream: int, name: str) -> bytes:
+        """Return the next piece of a stream; of what a guest made longer than the script does, nothing."""
+        if self._offsets[stream] > self._cap + 2 * BLOCK_BYTES:
+            return b""
         handle = self._handles[stream]
         if handle is None:
             handle = self._handles[stream] = await self._open(name)
@@ -246,3 +258,9 @@ class AgentProcess:
         if len(data) > count:
             raise AgentUnavailable("more than was asked for")
         return data
+
+
+def _behind(work: Coroutine[Any, Any, None]) -> None:
+    """Do it, and wait neither for it nor for what becomes of it."""
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())

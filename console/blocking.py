@@ -1,13 +1,15 @@
 """Blocking calls, kept off the event loop: database, hypervisor and guest agents each have their own few threads.
 
-A hypervisor that hangs takes its own threads and not those that check permissions; a guest that never answers, those
-that only guests' agents are asked in. What is written to disk has a thread, too.
+A hypervisor that hangs takes its own threads and not those that check permissions; a guest that never answers, one of
+those that only guests' agents are asked in, however many runs it has. What is written to disk has threads, too.
 """
 
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
+from uuid import UUID
+from weakref import WeakValueDictionary
 
 from channels.db import database_sync_to_async
 
@@ -16,7 +18,7 @@ R = TypeVar("R")
 
 DATABASE_THREADS = 4
 HYPERVISOR_THREADS = 8
-AGENT_THREADS = 4
+AGENT_THREADS = 16  # each waits up to 5 s for a guest that is silent
 DISK_THREADS = 2
 HYPERVISOR_TIMEOUT_SECONDS = 30.0  # past libvirt's own keepalive, which ends a call after 25 s
 
@@ -27,6 +29,7 @@ class Blocking:
         self._hypervisor = ThreadPoolExecutor(HYPERVISOR_THREADS, "hypervisor")
         self._agent = ThreadPoolExecutor(AGENT_THREADS, "agent")
         self._disk = ThreadPoolExecutor(DISK_THREADS, "disk")
+        self._turns: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()  # while somebody has it or waits
 
     async def database(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `work` with a database connection of its thread, closed afterwards."""
@@ -44,9 +47,11 @@ class Blocking:
             future.add_done_callback(lambda done: _give(done, late))
             raise
 
-    async def agent(self, work: Callable[..., R], *args: Any) -> R:
-        """Run a call of a guest's agent, which has a time limit of its own."""
-        return await asyncio.get_running_loop().run_in_executor(self._agent, work, *args)
+    async def agent(self, domain: UUID, work: Callable[..., R], *args: Any) -> R:
+        """Run a call of a guest's agent, which has a time limit of its own: one at a time of each domain."""
+        turn = self._turns.setdefault(domain, asyncio.Lock())
+        async with turn:
+            return await asyncio.get_running_loop().run_in_executor(self._agent, work, *args)
 
     async def disk(self, work: Callable[..., R], *args: Any) -> R:
         """Read or write a file."""

@@ -26,6 +26,8 @@ from .runs import Process
 
 AT_ONCE = 4  # transfers with one guest
 STALL_SECONDS = 60.0  # without a byte
+CLEAR_SECONDS = 10.0  # of one that was told to stop
+FINISH_SECONDS = 300.0  # of a command that has all it was sent: it may unpack it, and says nothing meanwhile
 PATH_BYTES = 4096
 HEAD_BYTES = 64
 REASON_BYTES = 500
@@ -78,9 +80,10 @@ class _Reader:
     process: Process
     reason: bytes = field(default=b"")
 
-    async def read(self) -> bytes:
+    async def read(self, seconds: float | None = STALL_SECONDS) -> bytes:
+        """Return the next piece of stdout, b"" at its end; TimeoutError where none comes for so long."""
         while True:
-            async with asyncio.timeout(STALL_SECONDS):
+            async with asyncio.timeout(seconds):
                 piece = await self.process.read()
             if piece is None:
                 return b""
@@ -139,11 +142,13 @@ class Files:
             answer = asyncio.ensure_future(_to_the_end(reader))
             try:
                 sent = await self._send(process, body, answer)
-                await answer
-            except (Incomplete, BadTransfer):
-                process.kill(SIGTERM)
+                async with asyncio.timeout(FINISH_SECONDS):
+                    await asyncio.shield(answer)
+            except (Incomplete, BadTransfer, TimeoutError):
+                process.kill(SIGTERM)  # its trap removes the part that is there
                 with contextlib.suppress(RunLost, TimeoutError):
-                    await answer
+                    async with asyncio.timeout(CLEAR_SECONDS):
+                        await asyncio.shield(answer)
                 raise
             finally:
                 answer.cancel()
@@ -274,7 +279,8 @@ async def _pieces(reader: _Reader, first: bytes) -> AsyncIterator[bytes]:
 
 
 async def _to_the_end(reader: _Reader) -> None:
-    while await reader.read():
+    """Read what a command says that is still being sent to: it may say nothing for as long as that takes."""
+    while await reader.read(None):
         pass
 
 

@@ -18,6 +18,7 @@ log = structlog.get_logger(__name__)
 ANSWER_SECONDS = 5.0
 FIRST_PAUSE_SECONDS = 0.1  # before a hello is said again
 ORPHAN_SECONDS = 30.0  # after which what the guest still holds, and nobody has asked for, is given up
+FRAMES_A_SECOND = 4000  # of 16 KiB at most: with more it is not read for a while, as each costs everybody's event loop
 UNREAD_BYTES = 4 * 1024 * 1024  # waiting for a guest that does not read: more than all windows hold
 
 
@@ -147,6 +148,7 @@ class GuestLink(asyncio.Protocol):
         self._held: set[UUID] = set()
         self._nonce = wire.new_nonce()
         self._decoder = wire.Decoder(self._nonce)
+        self._allowance, self._allowed_at = float(FRAMES_A_SECOND), asyncio.get_running_loop().time()
         self._session = session
         self._greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pongs: dict[bytes, asyncio.Future[None]] = {}
@@ -185,13 +187,21 @@ class GuestLink(asyncio.Protocol):
     def busy(self) -> bool:
         return bool(self._runs)
 
+    @property
+    def holds(self) -> bool:
+        """Does the guest still hold what nobody has asked for? It is given up soon, by this connection."""
+        return bool(self._held) and not self.closed
+
     async def begin(self, order: wire.Order, run_id: UUID | None = None) -> GuestRun:
-        """Start a command; RunRefused, RunLost, BadOrder, and NoRunner where nothing is said within 5 s."""
+        """Start a command; RunRefused, BadOrder, and RunLost also where nothing is said within 5 s."""
         run = GuestRun(self, run_id or uuid4())
-        return await self._introduce(run, wire.begin(run.id, order))
+        try:
+            return await self._introduce(run, wire.begin(run.id, order))
+        except NoRunner:  # it may have been heard, and nothing is begun twice
+            raise RunLost("The guest did not say whether it began.") from None
 
     async def attach(self, run_id: UUID, stdout: int, stderr: int) -> GuestRun:
-        """Go on with a run that was begun over an earlier connection, from these offsets; as for `begin`."""
+        """Go on with a run that was begun over an earlier connection, from these offsets; NoRunner after 5 s."""
         run = GuestRun(self, run_id, (stdout, stderr))
         return await self._introduce(run, wire.attach(run_id, stdout, stderr))
 
@@ -245,15 +255,31 @@ class GuestLink(asyncio.Protocol):
         self.send(wire.hello(self._session, self._nonce))
 
     def data_received(self, data: bytes) -> None:
+        before = self._decoder.frames
         try:
             for event in self._decoder.feed(data):
                 self._handle(event)
         except wire.ProtocolError as error:
             log.warning("runner.broken", domain=str(self._session), error=str(error))
             self._break("The guest's runner broke the rules of its protocol.")
+        self._pace(self._decoder.frames - before)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._break("The machine went away.")
+
+    def _pace(self, frames: int) -> None:
+        """Do not read for as long as it takes until so many frames are allowed again (A18)."""
+        loop = asyncio.get_running_loop()
+        earned = (loop.time() - self._allowed_at) * FRAMES_A_SECOND
+        self._allowance = min(self._allowance + earned, FRAMES_A_SECOND) - frames
+        self._allowed_at = loop.time()
+        if self._allowance < 0 and self._transport is not None and not self.closed:
+            self._transport.pause_reading()
+            loop.call_later(-self._allowance / FRAMES_A_SECOND, self._read_on)
+
+    def _read_on(self) -> None:
+        if self._transport is not None and not self.closed:
+            self._transport.resume_reading()
 
     def _handle(self, event: wire.Event) -> None:
         if isinstance(event, wire.Hello):

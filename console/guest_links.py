@@ -62,7 +62,11 @@ class GuestLinks:
     def _let_go(self, domain: UUID) -> None:
         if domain in self._users:
             return
+        link = self._links.get(domain)
+        if link is not None and link.holds:  # a command whose connection broke, in a machine that was paused, say
+            asyncio.get_running_loop().call_later(IDLE_SECONDS, self._let_go, domain)
+            return
         self._locks.pop(domain, None)
-        link = self._links.pop(domain, None)
+        self._links.pop(domain, None)
         if link is not None:
             link.close()

@@ -155,6 +155,7 @@ class Runs:
         try:
             ending = await self._ending_of(job, carried, again=again)
             await self._write(job, carried, ending)
+            await self._forget_old(job)
         finally:
             self._carried.pop(job.id, None)
             carried.spool.ended = True
@@ -275,6 +276,11 @@ class Runs:
                 continue
             carried.ending = whole
             return
+
+    async def _forget_old(self, job: Job) -> None:
+        with contextlib.suppress(DatabaseError, OSError):  # the next one's end does it, and `_tidy` what is left
+            for run_id in await self._blocking.database(run_journal.forget_old, job.vm_id):
+                await self._blocking.disk(Spool(self.folder, run_id).remove)
 
 
 async def _feed(process: Process, stdin: bytes) -> None:

@@ -5,6 +5,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from uuid import UUID
 CAP_BYTES = 4 * 1024 * 1024
 STREAMS = ("stdout", "stderr")
 READ_BYTES = 64 * 1024
+RESERVE_BYTES = 2**30  # of the disk that the machines' disks are on: or a twentieth of it, if that is less
 
 
 class Spool:
@@ -40,12 +42,19 @@ class Spool:
     def full(self, stream: int) -> bool:
         return self.kept[stream] >= self._cap
 
+    def _has_room(self) -> bool:
+        """Is there more free on the disk than is left to the machines on it?"""
+        disk = os.statvfs(self._paths[0].parent)
+        return disk.f_bavail * disk.f_frsize > min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // 20)
+
     def append(self, stream: int, data: bytes) -> None:
         """Keep what fits; blocks. OSError when the disk is full: what could not be written is counted as cut off."""
         self.totals[stream] += len(data)
         room = self._cap - self.kept[stream]
         if self.totals[stream] - len(data) > self.kept[stream]:
             room = 0  # something before it is missing already
+        if room > 0 and not self._has_room():
+            raise OSError(errno.ENOSPC, "what is left belongs to the machines")
         if room > 0:
             self._write(stream, data[:room])
 

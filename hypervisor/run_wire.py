@@ -177,6 +177,7 @@ class Decoder:
     def __init__(self, nonce: bytes) -> None:
         self._nonce = nonce
         self._bytes = bytearray()
+        self.frames = 0  # so many were read
         self.greeted = False
 
     def feed(self, data: bytes) -> Iterator[Event]:
@@ -219,6 +220,7 @@ class Decoder:
         end = HEADER.size + length
         if len(self._bytes) < end:
             return None
+        self.frames += 1
         payload = bytes(self._bytes[HEADER.size : end])
         if zlib.adler32(payload, zlib.adler32(bytes(self._bytes[:SUMMED]))) != total:
             raise ProtocolError("a wrong checksum")

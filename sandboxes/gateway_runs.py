@@ -98,7 +98,7 @@ def put_file(vm: VirtualMachine, path: str, body: Iterable[bytes], *, kind: str 
     `mode` is octal, such as "755". BadInput for the path and the mode, TooLarge, InvalidState, Unavailable.
     """
     target = gateway_auth.files_path(vm.domain_uuid, path, kind, mode)
-    return int(_call(vm.node, "PUT", target, content=body, timeout=gateway_calls.LASTING).json()["bytes"])
+    return int(_call(vm.node, "PUT", target, content=body, timeout=gateway_calls.FINISHING).json()["bytes"])
 
 
 def list_folder(vm: VirtualMachine, path: str) -> tuple[list[Entry], bool]:

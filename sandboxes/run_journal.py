@@ -18,7 +18,10 @@ from vms.models import VirtualMachine
 from vms.states import DesiredState
 
 from .models import Run
-from .states import RUN_LIVE, RunStatus, why
+from .states import NOT_KEPT, RUN_ENDED, RUN_LIVE, RunStatus, why
+
+KEPT_RUNS = 50  # of each machine that have ended: no quota counts their output, on the disk that machines are on
+FORGOTTEN_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,23 +94,35 @@ def end(run_id: UUID, ending: Ending) -> bool:
 
     Not one transaction: who ends runs because of their machine holds the machine's lock first and theirs then.
     """
+    said = {
+        "stdout_bytes": ending.totals[0], "stderr_bytes": ending.totals[1],
+        "stdout_truncated": ending.truncated[0], "stderr_truncated": ending.truncated[1],
+    }  # fmt: skip
     done = Run.objects.filter(pk=run_id, status__in=RUN_LIVE).update(
         status=ending.status,
         exit_code=ending.exit_code,
         signal=ending.signal,
         error_code=ending.error_code,
         error_detail=ending.error_detail[:500],
-        stdout_bytes=ending.totals[0],
-        stderr_bytes=ending.totals[1],
-        stdout_truncated=ending.truncated[0],
-        stderr_truncated=ending.truncated[1],
         finished_at=Now(),
-        stdin=None,
+        **said,
+        **NOT_KEPT,
     )
+    if not done:  # what it said until then is kept all the same
+        Run.objects.filter(pk=run_id).update(**said)
     vm = VirtualMachine.objects.only("project", "version").filter(runs=run_id).first() if done else None
     if vm is not None:
         broadcast.vm_changed(vm)
     return bool(done)
+
+
+def forget_old(vm_id: UUID) -> list[UUID]:
+    """Forget a machine's commands but for the last that ended; return those that were, whose output can go."""
+    ended = Run.objects.filter(vm=vm_id, status__in=RUN_ENDED).order_by("-created_at")
+    old = list(ended.values_list("pk", flat=True)[KEPT_RUNS : KEPT_RUNS + FORGOTTEN_AT_ONCE])
+    if old:
+        Run.objects.filter(pk__in=old).delete()
+    return old
 
 
 def facts(run_id: UUID, node: str, language: str = "") -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from vms.states import LIVE, MAKING, ObservedState
 
 from . import gateway_runs
 from .models import Run, Sandbox
-from .states import RUN_LIVE, RunStatus
+from .states import NOT_KEPT, RUN_LIVE, RunStatus
 
 log = structlog.get_logger(__name__)
 AT_ONCE = 50
@@ -47,7 +47,7 @@ def start_waiting(vm: VirtualMachine) -> int:
 def lose(vm: VirtualMachine, code: str, sentence: str, status: str = RunStatus.LOST) -> int:
     """End the runs of a machine that are not at their end: their guest is gone, or never came."""
     return Run.objects.filter(vm=vm, status__in=RUN_LIVE).update(
-        status=status, finished_at=Now(), error_code=code, error_detail=sentence[:500]
+        status=status, finished_at=Now(), error_code=code, error_detail=sentence[:500], **NOT_KEPT
     )
 
 

@@ -1,5 +1,7 @@
 """The states of builds, leases and runs as data. No database, no hypervisor."""
 
+from typing import Any
+
 from django.db.models import TextChoices
 from django.utils.translation import gettext_lazy as _
 
@@ -42,6 +44,7 @@ class RunStatus(TextChoices):
 
 
 RUN_LIVE = (RunStatus.PENDING, RunStatus.RUNNING)
+NOT_KEPT: dict[str, Any] = {"stdin": None, "env": {}}  # of a run that has ended: secrets may be in there
 RUN_ENDED = (RunStatus.EXITED, RunStatus.KILLED, RunStatus.TIMED_OUT, RunStatus.FAILED, RunStatus.LOST)
 
 

@@ -17,6 +17,7 @@ from .models import Node
 
 log = structlog.get_logger(__name__)
 LASTING = httpx.Timeout(70, connect=1)  # a gateway gives up a transfer that stands still for 60 s
+FINISHING = httpx.Timeout(70, connect=1, read=320)  # and waits 300 s for a guest that unpacks what it was sent
 _TIMEOUT = httpx.Timeout(10, connect=1)
 _LIMITS = httpx.Limits(max_connections=64, max_keepalive_connections=8)
 

@@ -252,6 +252,15 @@ def test_nothing_that_a_guest_sends_leaves_the_target(guest, slipway, tmp_path):
     assert files == ["deep/target/door/through", "deep/target/fine"]
 
 
+def test_a_file_with_holes_fills_nobodys_disk(guest, slipway, tmp_path):
+    holes = member("holes")
+    holes.pax_headers = {"GNU.sparse.map": "0,1", "GNU.sparse.size": str(10**13)}
+    guest.on("GET", f"{HERE}/files", got("folder", tar_of((holes, b"x"), (member("fine"), b"4"))))
+    answer = slipway("cp", "run-1:/x", str(tmp_path / "target"))
+    assert (answer.code, "Left out" in answer.err) == (0, True)
+    assert [path.name for path in (tmp_path / "target").iterdir()] == ["fine"]
+
+
 def test_a_link_that_was_there_before_is_not_followed_out(guest, slipway, tmp_path):
     target = tmp_path / "target"
     target.mkdir()

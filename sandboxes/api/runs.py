@@ -1,10 +1,13 @@
 """Commands and files in sandboxes. The bytes come from the gateway of the sandbox's node."""
 
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Literal
 from urllib.parse import quote
+from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -15,6 +18,7 @@ from ninja import Query, Router, Status
 from pydantic import BaseModel, Field
 
 from accounts.access import Verb
+from accounts.refusals import TooMany
 from accounts.throttling import take
 from vms.api.door import actor, caller, router
 from vms.api.paging import PageParams, paged
@@ -37,6 +41,34 @@ EVENTS = {
     }
 }
 BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}}
+
+
+# A guest that does not read, or writes nothing, holds a transfer up: it must not be everybody's.
+UPLOADS_PER_USER, FOLLOWED_PER_USER = 4, 50
+RETRY_AFTER_SECONDS = 10
+_UPLOADS = ThreadPoolExecutor(16, "uploads")
+_uploading: Counter[UUID] = Counter()  # of this process, by user
+_following: Counter[UUID] = Counter()
+
+
+def _refuse_more(too_many: bool) -> None:
+    if too_many:
+        raise TooMany(RETRY_AFTER_SECONDS, _("Too many of these at once. Wait for one to end."))
+
+
+def _one_less(counted: Counter[UUID], who: UUID) -> None:
+    counted[who] -= 1
+    if counted[who] <= 0:
+        del counted[who]
+
+
+async def _counted(feed: AsyncIterator[bytes], who: UUID) -> AsyncIterator[bytes]:
+    _following[who] += 1
+    try:
+        async for data in feed:
+            yield data
+    finally:
+        _one_less(_following, who)
 
 
 class RunParams(PageParams):
@@ -100,11 +132,13 @@ class EventParams(BaseModel):
 async def stream_run(request: HttpRequest, run_id: str, wanted: Query[EventParams]) -> StreamingHttpResponse:
     """Stream what a command says while it runs, and how it ended."""
     run = await sync_to_async(get_run_for)(caller(request), run_id, Verb.CONSOLE)
+    _refuse_more(_following[caller(request).pk] >= FOLLOWED_PER_USER)
     stdout, stderr = wanted.stdout, wanted.stderr
     last = re.fullmatch(r"(\d{1,15})-(\d{1,15})", request.headers.get("Last-Event-ID", ""))
     if last:
         stdout, stderr = int(last[1]), int(last[2])
     feed = gateway_runs.events(run, stdout, stderr, get_language() or settings.LANGUAGE_CODE)
+    feed = _counted(feed, caller(request).pk)
     return StreamingHttpResponse(feed, content_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
@@ -121,10 +155,14 @@ async def put_file(request: HttpRequest, vm_id: str, wanted: Query[PutParams]) -
     """Write a file into a sandbox, or unpack a tar into a folder; the body is its bytes. No network is needed."""
     sandbox = await sync_to_async(_may_put)(request, vm_id)
     body = _pieces(request)
-    put = sync_to_async(gateway_runs.put_file, thread_sensitive=False)  # it lasts as long as the guest takes
+    put = sync_to_async(gateway_runs.put_file, thread_sensitive=False, executor=_UPLOADS)  # as long as the guest takes
+    who = caller(request).pk
+    _refuse_more(_uploading[who] >= UPLOADS_PER_USER)
+    _uploading[who] += 1
     try:
         count = await put(sandbox.vm, wanted.path, body, kind=wanted.kind, mode=wanted.mode)
     finally:
+        _one_less(_uploading, who)
         await sync_to_async(services.note_use)(sandbox)  # it may have taken minutes
     return shapes.Put(bytes=count)
 

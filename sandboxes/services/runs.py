@@ -23,7 +23,8 @@ from vms.wellformed import Errors
 from .. import gateway_runs, running
 from ..models import Run, Sandbox
 from ..queries import get_run_for, get_sandbox_for
-from ..states import LeaseStatus, RunStatus
+from ..states import NOT_KEPT, LeaseStatus, RunStatus
+from .lease import refuse_nameless
 
 COMMAND_AT_MOST_BYTES = 48 * 1024  # with arguments and environment: they go to the guest in one message
 STDIN_AT_MOST_BYTES = 512 * 1024
@@ -104,6 +105,7 @@ def _check_sandbox(sandbox: Sandbox) -> bool:
     if Run.objects.filter(vm=sandbox.vm, status__in=("pending", "running")).count() >= RUNS_AT_ONCE:
         raise InvalidState(_("Too many commands run in this sandbox already."), code="too_many_runs")
     if running.may_begin(sandbox.vm):
+        refuse_nameless(sandbox)
         return True
     if not Operation.objects.filter(vm=sandbox.vm, status__in=LIVE, kind__in=[*MAKING, "start", "restore"]).exists():
         raise InvalidState(_("This sandbox does not run. Let it go on, or reset it."))
@@ -116,7 +118,7 @@ def request_kill(actor: Actor, run_id: UUID | str) -> Run:
     run = get_run_for(actor.who, run_id, Verb.CONSOLE)
     with transaction.atomic():
         waiting = Run.objects.filter(pk=run.pk, status=RunStatus.PENDING).update(
-            status=RunStatus.KILLED, finished_at=Now(), kill_requested_at=Now()
+            status=RunStatus.KILLED, finished_at=Now(), kill_requested_at=Now(), **NOT_KEPT
         )
         if not waiting:
             asked = Run.objects.filter(pk=run.pk, status=RunStatus.RUNNING).update(kill_requested_at=Now())

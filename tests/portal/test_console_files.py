@@ -6,6 +6,7 @@ import io
 import os
 import random
 import tarfile
+import time
 from functools import partial
 
 import httpx
@@ -195,6 +196,22 @@ async def test_a_sender_that_goes_away_leaves_the_old_file(vm, tmp_path):
             await asyncio.sleep(0.02)
     assert target.read_text() == "old"
     assert await get(vm, target) == ("file", b"old")
+
+
+async def test_an_upload_may_take_long_while_it_goes_on_and_not_stand_still(vm, tmp_path, monkeypatch):
+    monkeypatch.setattr("console.files.STALL_SECONDS", 1.0)
+
+    def slowly(pause):
+        for _ in range(8):
+            time.sleep(pause)
+            yield b"x" * 100_000
+
+    assert await in_thread(gateway_runs.put_file)(vm, str(tmp_path / "file"), slowly(0.3)) == 800_000
+    with pytest.raises(Unavailable, match="too long"):
+        await in_thread(gateway_runs.put_file)(vm, str(tmp_path / "other"), slowly(2.5))
+    async with asyncio.timeout(DEADLINE):
+        while [path.name for path in tmp_path.iterdir() if path.is_file()] != ["file"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 async def test_a_reader_that_goes_away_ends_it_in_the_guest(world, gateway, tmp_path):

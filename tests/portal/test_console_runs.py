@@ -305,11 +305,13 @@ async def test_what_ended_in_the_database_is_ended_in_the_guest(vm, gateway, tmp
     await in_thread(Run.objects.filter(pk=run.pk).update)(
         status=RunStatus.LOST, error_code="reset", finished_at="2026-01-01T00:00:00Z"
     )
+    assert run.stdout_bytes == 0
     async with asyncio.timeout(DEADLINE):
         while not mark.exists() or gateway.gateway.runs.carried(run.pk):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     await in_thread(run.refresh_from_db)()
     assert (run.status, run.error_code) == (RunStatus.LOST, "reset"), "nobody writes over it"
+    assert run.stdout_bytes == len(b"begun\n"), "but for what it had said"
 
 
 # --- gateways that come and go ----------------------------------------------------------------------------------
@@ -348,6 +350,18 @@ async def test_a_run_that_the_guest_never_got_is_lost_and_not_begun_again(vm, ga
     await ended(run)
     assert (run.status, run.error_code) == (RunStatus.LOST, "gateway_restarted")
     assert not mark.exists()
+
+
+async def test_of_ended_runs_the_last_are_kept_and_the_disk_is_not_filled(vm, gateway, monkeypatch):
+    monkeypatch.setattr("sandboxes.run_journal.KEPT_RUNS", 2)
+    runs = [await run_to_end(vm, f"echo {number}") for number in range(4)]
+    folder = gateway.gateway.runs.folder
+    async with asyncio.timeout(DEADLINE):
+        while len(list(folder.iterdir())) > 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    kept = await in_thread(lambda: set(Run.objects.values_list("pk", flat=True)))()
+    assert kept == {run.pk for run in runs[2:]}
+    assert {path.stem for path in folder.iterdir()} == {str(pk) for pk in kept}
 
 
 async def test_files_of_runs_that_are_no_more_are_removed(vm, gateway):

@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+import time
+from collections import Counter
 
 import pytest
 
@@ -69,6 +71,44 @@ async def test_what_comes_after_the_cap_is_thrown_away_in_the_guest_A18(vm, monk
     run = await run_to_end(vm, "head -c 3000000 /dev/zero; echo fine >&2")
     assert (run.status, run.exit_code, await said(run, "stderr")) == (RunStatus.EXITED, 0, b"fine\n")
     assert await said(run) == bytes(196 * 512)
+
+
+async def test_what_a_guest_adds_to_its_output_after_the_end_is_not_read_A18(vm, tmp_path, monkeypatch):
+    monkeypatch.setattr("console.runs.CAP_BYTES", 100_000)
+    longer = f"truncate -s 500M {tmp_path}/guest/*/stdout; echo 0 > $(echo {tmp_path}/guest/*)/code"
+    run = await run_to_end(vm, f"echo begun; {longer}; sleep 0.2")
+    assert (run.status, run.exit_code) == (RunStatus.EXITED, 0)
+    assert run.stdout_bytes < 200_000
+
+
+async def test_no_file_stays_open_in_the_guest(vm, agents, tmp_path):
+    await run_to_end(vm, "cat; echo err >&2", stdin=b"typed")
+    await nothing_left(tmp_path / "guest")
+    assert agents._files == {}
+
+
+async def test_an_agent_that_is_silent_holds_up_nobody_else(vm, agents, world, monkeypatch):
+    """However many runs its guest has: each domain is asked one question at a time."""
+    asked = Counter()
+    real = agents.agent
+
+    def slow(uuid, *args, **more):
+        asked[uuid] += 1
+        if uuid == vm.domain_uuid:
+            assert asked[uuid] == 1
+            time.sleep(0.2)
+        asked[uuid] -= 1
+        return real(uuid, *args, **more)
+
+    monkeypatch.setattr(agents, "agent", slow)
+    other = await in_thread(world.vm)("web-2")
+    mute = [await new_run(vm, "sleep 0.1") for _ in range(20)]
+    for run in mute:
+        await in_thread(gateway_runs.start)(run)
+    assert (await run_to_end(other, "echo fine")).exit_code == 0
+    assert (await in_thread(mute[-1].refresh_from_db)(), mute[-1].status)[1] == RunStatus.RUNNING
+    for run in mute:
+        await in_thread(gateway_runs.kill)(run)
 
 
 async def test_a_run_past_its_limit(vm):

@@ -183,8 +183,10 @@ async def test_a_reason_is_cut_and_made_harmless_A15(link, liar):
 async def test_silence_has_its_limit_A15(liar, monkeypatch):
     monkeypatch.setattr(guest_link, "ANSWER_SECONDS", 0.2)
     link = await GuestLink.connect(liar.path, SESSION)
-    with pytest.raises(NoRunner):
+    with pytest.raises(RunLost, match="whether"):  # it may have been heard: nobody begins it in another way
         await link.begin(Order(["true"]))
+    with pytest.raises(NoRunner):
+        await link.attach(uuid4(), 0, 0)
     with pytest.raises(NoRunner):
         await link.ping()
     assert not link.busy
@@ -293,4 +295,34 @@ async def test_links_are_shared_let_go_and_not_asked_again_at_once(liar, monkeyp
     with pytest.raises(NoRunner):
         async with links.use(uuid4()):
             pass
+    links.close()
+
+
+async def test_a_flood_of_frames_is_not_read_as_fast_as_it_comes_A18(link, liar, monkeypatch):
+    monkeypatch.setattr(guest_link, "FRAMES_A_SECOND", 200)
+    link._allowance = 200.0
+    run = await begun(link, liar)
+    liar.say(wire.frame(b"P", wire.NOBODY, b"unasked") * 300 + output(run.id, 0, b"said at last"))
+    before = asyncio.get_running_loop().time()
+    async with asyncio.timeout(DEADLINE):
+        while link._transport.is_reading():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert await asyncio.wait_for(run.read(), DEADLINE) == (0, b"said at last")
+    liar.say(output(run.id, 12, b"later"))
+    assert await asyncio.wait_for(run.read(), DEADLINE) == (0, b"later")
+    assert asyncio.get_running_loop().time() - before > 0.3
+    assert not link.closed
+
+
+async def test_a_connection_is_held_until_what_nobody_wants_is_given_up(liar, monkeypatch):
+    monkeypatch.setattr("console.guest_links.IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(guest_link, "ORPHAN_SECONDS", 0.5)
+    liar.runs = (uuid4(),)
+    links = GuestLinks(liar.path.parent)
+    async with links.use(SESSION) as link:
+        pass
+    assert (await liar.heard(b"F"))[1] == liar.runs[0]
+    async with asyncio.timeout(DEADLINE):
+        while not link.closed:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     links.close()

@@ -1,5 +1,7 @@
 """The files that a run's output is kept in."""
 
+import os
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
@@ -29,6 +31,18 @@ def test_a_spool_keeps_the_beginning_and_counts_the_rest(tmp_path):
     again.remove()
     assert spooled(tmp_path) == set()
     assert again.read(0, 0) == b""
+
+
+def test_what_is_left_of_the_disk_belongs_to_the_machines_on_it(tmp_path, monkeypatch):
+    spool = Spool(tmp_path, uuid4())
+    spool.append(0, b"kept")
+    disk = os.statvfs(tmp_path)
+    free = disk.f_bavail * disk.f_frsize
+    monkeypatch.setattr("console.spool.os.statvfs", lambda _path: SimpleNamespace(
+        f_bavail=2**20, f_frsize=512, f_blocks=free))  # fmt: skip
+    with pytest.raises(OSError, match="machines"):
+        spool.append(0, b"lost")
+    assert (spool.kept, spool.totals, spool.truncated) == ([4, 0], [8, 0], (True, False))
 
 
 def test_a_spool_follows_no_link(tmp_path):

@@ -130,7 +130,7 @@ def _unpack(content: BinaryIO, target: Path) -> None:
                 elif file := tar.extractfile(member):
                     place.parent.mkdir(parents=True, exist_ok=True)
                     _write(file, place, member.mode)  # type: ignore[arg-type]
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError) as error:
         raise Fault(f"What the sandbox sent is no tar: {error}.") from None
     for name in left_out[:5]:
         say(f"Left out, because it is a link or no file: {plain(name)}")
@@ -141,7 +141,8 @@ def _unpack(content: BinaryIO, target: Path) -> None:
 def _place_of(member: tarfile.TarInfo, target: Path) -> Path | None:
     """Return where a member goes; None for what we do not unpack. No link that was there before is followed out."""
     parts = [part for part in PurePosixPath(member.name).parts if part != "."]
-    if not (member.isreg() or member.isdir()) or member.name.startswith("/") or ".." in parts:
+    # one with holes may claim a size of terabytes, and no tar that we ask for has any
+    if not (member.isreg() or member.isdir()) or member.issparse() or member.name.startswith("/") or ".." in parts:
         return None
     place = target.joinpath(*parts)
     inside = target.resolve()

@@ -115,6 +115,19 @@ def _begin(api: Api, sandbox: Json, body: Json) -> Json:
     return api.post(f"sandboxes/{sandbox['id']}/runs", body)
 
 
+def _begin_whole(api: Api, sandbox: Json, body: Json) -> Json:
+    """Begin it and know of it, or kill it: a signal that came meanwhile must not leave it running."""
+    begun: Json | None = None
+    try:
+        with undisturbed():
+            begun = _begin(api, sandbox, body)
+    except Stopped:
+        if begun is not None:
+            _kill(api, begun)
+        raise
+    return begun
+
+
 def _followed(api: Api, begun: Json, json: bool) -> int:
     """Stream a command to its end; a signal kills it. Return its exit code."""
     collected = Collected()
@@ -196,8 +209,7 @@ def exec_in_sandbox(
     body = _wanted(command, env, cwd, timeout, stdin)
     with open_api() as api, stoppable():
         try:
-            sandbox = find(api, "sandbox", name, project)
-            code = _followed(api, _begin(api, sandbox, body), json)
+            code = _followed(api, _begin_whole(api, find(api, "sandbox", name, project), body), json)
         except Stopped as stopped:
             say("slipway: Stopped.")
             code = stopped.code
