@@ -13,8 +13,10 @@ from vms.states import HOLDS_MEMORY, LIVE, MAKING, DesiredState, OperationKind, 
 
 from . import ledger, running
 from .models import Sandbox, TemplateBuild
-from .services.lease import begin_delete, start_clock
+from .services.lease import begin_delete, start_clock, stop_clock
 from .states import BuildStatus, LeaseStatus, RunStatus
+
+GOING_ON = (OperationKind.RESTORE, OperationKind.START, OperationKind.RESUME)
 
 
 def operation_ended(
@@ -28,6 +30,8 @@ def operation_ended(
         let_old_go(operation)
     elif operation.kind == OperationKind.SUSPEND and failed:
         go_on_paying(vm)
+    elif operation.kind in GOING_ON and status == OperationStatus.FAILED:
+        stop_paying(vm)
     done_with = operation.kind == OperationKind.PREPARE or (operation.kind == OperationKind.SPARE and failed)
     if done_with and vm.desired_state != DesiredState.DELETED:
         begin_delete(Actor.system(), vm)
@@ -40,6 +44,13 @@ def go_on_paying(vm: VirtualMachine) -> None:
     sandbox = Sandbox.objects.select_related("vm").filter(vm=vm).first()
     if sandbox is not None and vm.observed_state in HOLDS_MEMORY and vm.desired_state != DesiredState.DELETED:
         start_clock(sandbox, "not_paused")
+
+
+def stop_paying(vm: VirtualMachine) -> None:
+    """Let the clock stand still of a sandbox that could not go on: it could not be paused either."""
+    sandbox = Sandbox.objects.select_related("vm").filter(vm=vm).first()
+    if sandbox is not None and vm.observed_state not in HOLDS_MEMORY and vm.desired_state != DesiredState.DELETED:
+        stop_clock(sandbox, "not_resumed")
 
 
 def let_old_go(reset: Operation) -> None:

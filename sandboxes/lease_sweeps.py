@@ -21,9 +21,9 @@ from accounts.audit import record
 from accounts.refusals import OperationInProgress, Refusal
 from accounts.retrying import retried
 from vms import broadcast
-from vms.models import Operation, lock_vm
+from vms.models import Operation, VirtualMachine, lock_vm
 from vms.services.begin import begin
-from vms.states import LIVE, DesiredState, ObservedState, OperationKind, Role
+from vms.states import HOLDS_MEMORY, LIVE, DesiredState, ObservedState, OperationKind, Role
 
 from . import running
 from .models import Sandbox
@@ -33,7 +33,6 @@ from .states import RUN_LIVE
 log = structlog.get_logger(__name__)
 AT_ONCE = 200
 AGAIN_AFTER = timedelta(minutes=10)  # that the pause at a lease's end has failed
-ON = (ObservedState.RUNNING, ObservedState.PAUSED)
 
 
 def warn_of_ends() -> int:
@@ -99,9 +98,9 @@ def _end_lease(pk: UUID, vm_id: UUID) -> bool:
     sandbox = Sandbox.objects.filter(pk=pk, expires_at__lte=now, ended_at=None).first()
     if vm is None or sandbox is None or vm.desired_state == DesiredState.DELETED:
         return False
-    if vm.observed_state in ON:
+    if vm.observed_state in HOLDS_MEMORY:
         try:
-            begin(Actor.system(), vm, OperationKind.SUSPEND)
+            begin(Actor.system(), vm, _to_rest(vm))
         except OperationInProgress:
             return False
     elif Operation.objects.filter(vm=vm, status__in=LIVE).exists():
@@ -114,13 +113,18 @@ def _end_lease(pk: UUID, vm_id: UUID) -> bool:
     return True
 
 
+def _to_rest(vm: VirtualMachine) -> OperationKind:
+    """What gives its memory back: a guest that crashed has nothing to go on with."""
+    return OperationKind.FORCE_OFF if vm.observed_state == ObservedState.CRASHED else OperationKind.SUSPEND
+
+
 def pause_what_still_runs() -> int:
     """Pause to disk again what should have been at the end of its lease, and was not: its disk was full, perhaps."""
     tried = Operation.objects.filter(vm=OuterRef("vm")).filter(
         Q(status__in=LIVE) | Q(created_at__gt=Now() - AGAIN_AFTER)
     )
     rows = Sandbox.objects.filter(~Exists(tried), ended_at__isnull=False, vm__role=Role.SANDBOX)
-    rows = rows.filter(vm__observed_state__in=ON).exclude(vm__desired_state=DesiredState.DELETED)
+    rows = rows.filter(vm__observed_state__in=HOLDS_MEMORY).exclude(vm__desired_state=DesiredState.DELETED)
     return sum(_pause_again(pk, vm) for pk, vm in list(rows.values_list("pk", "vm")[:AT_ONCE]))
 
 
@@ -131,7 +135,7 @@ def _pause_again(pk: UUID, vm_id: UUID) -> bool:
     if vm is None or not Sandbox.objects.filter(pk=pk, ended_at__isnull=False).exists():  # it was taken back
         return False
     try:
-        begin(Actor.system(), vm, OperationKind.SUSPEND)
+        begin(Actor.system(), vm, _to_rest(vm))
     except Refusal:
         return False
     return True

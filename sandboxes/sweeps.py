@@ -3,13 +3,14 @@
 All of it by the database's clock: that of the process that sweeps may be an hour off.
 """
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 import structlog
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count
+from django.db.models import BooleanField, Case, Count, Exists, F, OuterRef, Q, When
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
@@ -30,7 +31,7 @@ from .queries import fitting_builds
 from .services.lease import begin_delete
 from .services.new import NETWORK_OF, make_clone
 from .services.templates import prepare_on, prepared_on
-from .states import BuildStatus, NetworkMode, RunStatus
+from .states import NOT_KEPT, BuildStatus, NetworkMode, RunStatus
 
 log = structlog.get_logger(__name__)
 AT_ONCE = 200
@@ -39,6 +40,8 @@ TRIES = 3  # to prepare what no clones wait of: a script that cannot succeed boo
 AGAIN_AFTER = timedelta(hours=1)
 SPARES_AT_ONCE = 2  # in the making on a node: people's own work goes first
 SPARES_GIVE_WAY = timedelta(seconds=30)  # to people's work; a pool that was short for longer gets one at a time
+SPARE_TRIES, SPARES_AGAIN_AFTER = 3, timedelta(minutes=10)
+MARGIN = 0.05  # of a node's memory, above which clones wait again: or the room of those taken away would be theirs
 PEOPLES = (OperationKind.CLAIM, OperationKind.CLONE, OperationKind.RESET)  # somebody waits for these
 RUN_WAITS = timedelta(minutes=30)
 OLD_RUN_AFTER = timedelta(seconds=30)
@@ -62,16 +65,20 @@ def tend_pools() -> tuple[int, int]:
     return made, taken
 
 
-def _spares() -> list[tuple[UUID, UUID | None]]:
+def _spares() -> list[tuple[UUID, UUID | None, bool]]:
+    """Return each with its build, and whether it waits or is still being made: one whose QEMU died does neither."""
+    live = Operation.objects.filter(vm=OuterRef("vm"), status__in=LIVE)
+    waits = Q(vm__observed_state=ObservedState.PAUSED, vm__desired_state=DesiredState.PAUSED) | Exists(live)
     rows = Sandbox.objects.filter(vm__role=Role.SPARE).exclude(vm__desired_state=DesiredState.DELETED)
-    return list(rows.order_by("-named_at").values_list("vm", "build"))
+    rows = rows.annotate(good=Case(When(waits, then=True), default=False, output_field=BooleanField()))
+    return list(rows.order_by(F("named_at").desc(nulls_last=True)).values_list("vm", "build", "good"))
 
 
 def _drain(wanted: dict[UUID, int]) -> int:
     kept: dict[UUID, int] = {}
     taken = 0
-    for vm_id, build in _spares():
-        if build is not None and kept.get(build, 0) < wanted.get(build, 0):
+    for vm_id, build, good in _spares():
+        if good and build is not None and kept.get(build, 0) < wanted.get(build, 0):
             kept[build] = kept.get(build, 0) + 1
         else:
             taken += _take_away(vm_id)
@@ -103,13 +110,25 @@ def _refill(build: TemplateBuild, wanted: int) -> int:
         at_once = 1 if since <= clock.now() - SPARES_GIVE_WAY else 0
     making = Operation.objects.filter(node=build.node, kind=OperationKind.SPARE, status__in=LIVE).count()
     number = max(0, min(short, at_once - making))
+    if number == 0 or _fails(build) or pool.is_short_of_memory(build.node, settings.SANDBOX_POOL_MEMORY_FREE + MARGIN):
+        return 0
     for _number in range(number):
         try:
-            _make_spare(build)
+            with transaction.atomic():  # without room there is no row of it either
+                _make_spare(build)
         except placement.NoRoom as refusal:
             log.info("no_room_for_spares", node=build.node.name, why=str(refusal.detail))
             return _number
     return number
+
+
+def _fails(build: TemplateBuild) -> bool:
+    """Did its last clones not come to wait? Then other templates have their turn for a while."""
+    failed = Operation.objects.filter(
+        node=build.node, kind=OperationKind.SPARE, status=OperationStatus.FAILED, data__build=str(build.pk),
+        created_at__gt=Now() - SPARES_AGAIN_AFTER,
+    )  # fmt: skip
+    return failed.count() >= SPARE_TRIES
 
 
 def _short_since(build: TemplateBuild, short: bool) -> datetime | None:
@@ -130,7 +149,7 @@ def _make_spare(build: TemplateBuild) -> None:
         build, place, role=Role.SPARE, network=template.network, project=project,
         user_id=system_user(project).pk, name=f"spare-{uuid4().hex[:12]}",
     )  # fmt: skip
-    begin(Actor.system(), sandbox.vm, OperationKind.SPARE)
+    begin(Actor.system(), sandbox.vm, OperationKind.SPARE, build=str(build.pk))
 
 
 # --- builds -------------------------------------------------------------------------------------------------
@@ -192,7 +211,7 @@ def tend_runs() -> int:
     for run in late.select_related("vm")[:AT_ONCE]:
         ended = Run.objects.filter(pk=run.pk, status=RunStatus.PENDING).update(
             status=RunStatus.FAILED, finished_at=Now(), error_code="not_started",
-            error_detail=_("The sandbox was not ready in time."),
+            error_detail=_("The sandbox was not ready in time."), **NOT_KEPT,
         )  # fmt: skip
         if ended:
             broadcast.vm_changed(run.vm)
@@ -214,12 +233,17 @@ def tend_runs() -> int:
 
 
 def sweep() -> None:
-    """Everything, in the order in which one thing makes room for another."""
-    warn_of_ends()
-    end_leases()
-    pause_what_still_runs()
-    delete_after_grace()
-    pause_idle()
-    tend_builds()
-    tend_pools()
-    tend_runs()
+    """Everything, in the order in which one thing makes room for another; what breaks keeps nothing else from it."""
+    parts: tuple[Callable[[], object], ...] = (
+        warn_of_ends, end_leases, pause_what_still_runs, delete_after_grace, pause_idle, tend_builds, tend_pools,
+        tend_runs,
+    )  # fmt: skip
+    broken: Exception | None = None
+    for part in parts:
+        try:
+            part()
+        except Exception as error:
+            log.exception("sweep_broke", part=part.__name__)
+            broken = error
+    if broken is not None:
+        raise broken

@@ -155,7 +155,8 @@ LEGAL_FROM: dict[str, frozenset[str]] = {
     OperationKind.CLAIM: frozenset({ObservedState.PAUSED}),
     OperationKind.RESET: frozenset(ObservedState.values),
     OperationKind.SUSPEND: frozenset({ObservedState.RUNNING, ObservedState.PAUSED}),
-    OperationKind.RESTORE: frozenset({ObservedState.SUSPENDED}),
+    # running: a sandbox that is taken back before it could be paused at the end of its lease
+    OperationKind.RESTORE: frozenset({ObservedState.SUSPENDED, ObservedState.RUNNING}),
 }
 
 # what people want once they asked for this; kinds that are missing leave it as it is

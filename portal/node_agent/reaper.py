@@ -35,9 +35,9 @@ class Reaper:
 
     def sweep(self) -> list[str]:
         """Reap what was ownerless last time too, and builds that nothing needs; return what was removed."""
-        kept = frozen.tend(self.node, self.hypervisor)
-        ensure_firewall(self.node, self.hypervisor)
+        ensure_firewall(self.node, self.hypervisor)  # first: whatever else does not work, the walls stand
         ensure_guards(self.node, self.hypervisor)
+        kept = frozen.tend(self.node, self.hypervisor)
         found = self._ownerless()
         removed = [name for name, reap in found.items() if name in self.seen and self._try(name, reap)]
         self.seen = set(found) - set(removed)

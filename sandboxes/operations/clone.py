@@ -85,11 +85,11 @@ def _remove(ctx: Context) -> None:
     if ctx.state() is DomainState.CRASHED:
         ctx.guard()
         force_off_if_active(ctx)
-    ctx.guard()
-    ctx.hypervisor.undefine(ctx.vm.domain_uuid)
-    for volume in create.volumes_of(ctx.vm):
+    for volume in create.volumes_of(ctx.vm):  # first: a disk that was written to is ahead of the template's memory
         ctx.guard()
         ctx.hypervisor.remove_volume(volume.pool.name, volume.file_name)
+    ctx.guard()
+    ctx.hypervisor.undefine(ctx.vm.domain_uuid)
 
 
 def ensure_named(ctx: Context) -> None:

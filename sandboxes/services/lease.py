@@ -40,6 +40,12 @@ def _locked(actor: Actor, vm_id: UUID | str) -> Sandbox:
     return sandbox
 
 
+def refuse_nameless(sandbox: Sandbox) -> None:
+    """Raise InvalidState for a clone that never got an identity of its own: it would be its template's twin."""
+    if sandbox.build_id and sandbox.named_at is None:
+        raise InvalidState(_("This sandbox has no identity of its own: its reset did not end. Reset it again."))
+
+
 def _require_minutes(sandbox: Sandbox, seconds: float) -> None:
     now = clock.now()
     minutes = ledger.minutes_now(now, now + timedelta(seconds=seconds))
@@ -126,8 +132,11 @@ def request_resume(actor: Actor, vm_id: UUID | str) -> Answer:
 
 def _wake(actor: Actor, sandbox: Sandbox) -> Operation:
     vm = sandbox.vm
-    if vm.observed_state == ObservedState.PAUSED and sandbox.build_id and sandbox.named_at is None:
-        raise InvalidState(_("This sandbox has no identity of its own: its reset did not end. Reset it again."))
+    still_runs = vm.observed_state == ObservedState.RUNNING and sandbox.lease_status == LeaseStatus.ENDED
+    if still_runs:  # its pause failed: only its lease begins anew
+        return begin(actor, vm, OperationKind.RESTORE)
+    if vm.observed_state != ObservedState.SUSPENDED:  # from there it is given one
+        refuse_nameless(sandbox)
     if vm.observed_state == ObservedState.PAUSED:
         return begin(actor, vm, OperationKind.RESUME)
     if vm.observed_state != ObservedState.SUSPENDED:
@@ -171,6 +180,7 @@ def request_keep(actor: Actor, vm_id: UUID | str) -> VirtualMachine:
     vm = sandbox.vm
     if Operation.objects.filter(vm=vm, status__in=("pending", "running")).exists():
         raise InvalidState(_("This sandbox is busy. Keep it once it is at rest."))
+    refuse_nameless(sandbox)
     quotas.require(vm.project, vm.created_by, {Dimension.VMS.value: 1}, exclude=vm.pk)
     end_lease_now(sandbox, "keep")
     VirtualMachine.objects.filter(pk=vm.pk).update(role=Role.MACHINE)

@@ -20,7 +20,7 @@ from accounts.system import system_project, system_user
 from vms import placement, quotas
 from vms.models import Nic, Operation, Sample, VirtualMachine, Volume
 from vms.services.begin import begin, in_progress
-from vms.states import LIVE, PREEMPTS, DesiredState, OperationKind, Role
+from vms.states import HOLDS_MEMORY, LIVE, PREEMPTS, DesiredState, OperationKind, Role
 
 from .. import pool, running
 from ..models import Sandbox, TemplateBuild
@@ -41,7 +41,7 @@ def request_reset(actor: Actor, vm_id: UUID | str) -> tuple[Sandbox, Operation]:
     sandbox = get_sandbox_for(actor.who, vm_id, Verb.CHANGE, lock=True)
     _check(sandbox)
     vm = sandbox.vm
-    if vm.desired_state != DesiredState.RUNNING and vm.observed_state not in ("running", "paused"):
+    if vm.desired_state != DesiredState.RUNNING and vm.observed_state not in HOLDS_MEMORY:
         quotas.require(vm.project, vm.created_by, quotas.needs_running(vm.vcpus, vm.memory_mib), exclude=vm.pk)
     old_domain = vm.domain_uuid
     builds = fitting_builds(sandbox.template, [vm.node_id])
@@ -56,6 +56,7 @@ def request_reset(actor: Actor, vm_id: UUID | str) -> tuple[Sandbox, Operation]:
         VirtualMachine.objects.filter(pk=vm.pk).update(sealed_seed=sealed_seed(sandbox.template))
     running.lose(vm, "reset", str(running.lost_by_reset()))
     kind = OperationKind.RESET if build else OperationKind.CREATE
+    VirtualMachine.objects.filter(pk=vm.pk).update(desired_state=DesiredState.RUNNING)  # a create leaves it as it is
     deletion = begin_delete(Actor.system(), other)
     Operation.objects.filter(pk=deletion.pk).update(not_before=Now() + BEHIND)
     operation = begin(

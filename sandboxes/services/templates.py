@@ -78,6 +78,7 @@ def _checked(new: NewTemplate) -> tuple[Image, Flavor]:
     check_text("description", new.description, 300, errors)
     wellformed.check_script(new.ready_script, errors)
     wellformed.check_lease(new.lease_minutes, errors)
+    wellformed.check_idle(new.idle_minutes, errors)
     wellformed.check_network(new.network, errors)
     if not 0 <= new.pool_size <= wellformed.POOL_AT_MOST:
         errors["pool_size"] = [_("At most %(n)s clones wait.") % {"n": wellformed.POOL_AT_MOST}]

@@ -39,6 +39,13 @@ def check_lease(minutes: int, errors: Errors, field: str = "lease_minutes") -> N
         errors[field] = [_("A lease has %(least)s to %(most)s minutes.") % {"least": least, "most": most}]
 
 
+def check_idle(minutes: int | None, errors: Errors) -> None:
+    """How long a sandbox may lie unused: no longer than any lease lasts, or it means nothing."""
+    most = settings.SANDBOX_LEASE_MINUTES[1]
+    if minutes is not None and not 1 <= minutes <= most:
+        errors["idle_minutes"] = [_("From 1 to %(most)s minutes, or nothing.") % {"most": most}]
+
+
 def check_network(network: str, errors: Errors) -> None:
     if network not in NetworkMode.values:
         errors["network"] = [_("A network is none, isolated or nat.")]

@@ -9,7 +9,7 @@ from hypervisor.errors import NoSpace
 from sandboxes import services, sweeps
 from sandboxes.models import Sandbox, Template, TemplateBuild
 from tests.portal.lab import make_lab, stub_gateway
-from vms.models import Operation
+from vms.models import Operation, VirtualMachine
 from vms.states import LIVE, Role
 
 
@@ -43,6 +43,7 @@ def end_spares():
     Operation.objects.filter(kind="spare", status__in=LIVE).update(
         status="succeeded", finished_at=clock.now(), lease_owner="", lease_expires_at=None
     )
+    VirtualMachine.objects.filter(role=Role.SPARE).update(observed_state="paused", desired_state="paused")
 
 
 def test_a_pool_gives_way_to_peoples_work_for_a_while(lab, busy):

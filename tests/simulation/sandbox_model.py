@@ -92,6 +92,10 @@ class SandboxModel(Model):
                 found.append(f"{vm.role} {vm.name} is left behind")
         if VirtualMachine.objects.filter(role=Role.SPARE).exclude(desired_state="deleted").count() > POOL:
             found.append("more clones wait than should")
+        waiting = VirtualMachine.objects.filter(role=Role.SPARE, observed_state="paused", desired_state="paused")
+        failed = Operation.objects.filter(kind=OperationKind.SPARE, status=OperationStatus.FAILED).exists()
+        if waiting.count() < POOL and TemplateBuild.objects.filter(status="ready").exists() and not failed:
+            found.append("fewer clones wait than should")
         found += [f"build {build.pk} is never done" for build in TemplateBuild.objects.filter(status="building")]
         claims = Operation.objects.filter(kind=OperationKind.CLAIM).values_list("vm", flat=True)
         if len(claims) != len(set(claims)):
