@@ -194,7 +194,9 @@ class AgentProcess:
                 self._pieces.append((stream, data))
                 found = True
         if self._ended is not None:
-            self.exited = None if found else self._ended
+            if not found:
+                await self._ask("guest-ping")  # as below
+                self.exited = self._ended
             return
         self._pause = QUICK_SECONDS if found else min(self._pause * 1.5, SLOW_SECONDS)
         if not found:
@@ -212,9 +214,17 @@ class AgentProcess:
                 return b""
             if self._offsets[stream]:
                 await self._ask("guest-file-seek", handle=handle, offset=self._offsets[stream], whence=0)
-        data = await self._read(handle)
+        try:
+            data = await self._read(handle)
+        except AgentUnavailable:  # it may have read, and its answer is lost: the file is opened anew
+            self._handles[stream] = None
+            _behind(self._close(handle))
+            raise
         self._offsets[stream] += len(data)
         return data
+
+    async def _close(self, handle: int) -> None:
+        await self._ask("guest-file-close", handle=handle)
 
     async def _exit_code(self) -> int | None:
         handle = await self._open("code")

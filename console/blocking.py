@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 DATABASE_THREADS = 4
 HYPERVISOR_THREADS = 8
-AGENT_THREADS = 16  # each waits up to 5 s for a guest that is silent
+AGENT_THREADS = 8  # each waits up to 5 s for a guest that is silent
 DISK_THREADS = 2
 HYPERVISOR_TIMEOUT_SECONDS = 30.0  # past libvirt's own keepalive, which ends a call after 25 s
 
@@ -49,6 +49,11 @@ class Blocking:
 
     async def agent(self, domain: UUID, work: Callable[..., R], *args: Any) -> R:
         """Run a call of a guest's agent, which has a time limit of its own: one at a time of each domain."""
+        task = asyncio.ensure_future(self._in_turn(domain, work, *args))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(task)  # who goes away leaves the thread behind, and so its turn
+
+    async def _in_turn(self, domain: UUID, work: Callable[..., R], *args: Any) -> R:
         turn = self._turns.setdefault(domain, asyncio.Lock())
         async with turn:
             return await asyncio.get_running_loop().run_in_executor(self._agent, work, *args)

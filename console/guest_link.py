@@ -198,6 +198,10 @@ class GuestLink(asyncio.Protocol):
         try:
             return await self._introduce(run, wire.begin(run.id, order))
         except NoRunner:  # it may have been heard, and nothing is begun twice
+            try:
+                await self.ping()
+            except NoRunner:  # the guest's runner is another one, which knows nothing of this connection
+                self._break("The guest's runner does not answer any more.")
             raise RunLost("The guest did not say whether it began.") from None
 
     async def attach(self, run_id: UUID, stdout: int, stderr: int) -> GuestRun:

@@ -155,11 +155,11 @@ class Runs:
         try:
             ending = await self._ending_of(job, carried, again=again)
             await self._write(job, carried, ending)
-            await self._forget_old(job)
         finally:
             self._carried.pop(job.id, None)
             carried.spool.ended = True
             carried.spool.tell()
+        await self._forget_old(job)  # nobody waits for that
 
     async def _ending_of(self, job: Job, carried: Carried, *, again: bool) -> Ending:
         try:

@@ -40,7 +40,8 @@ class Spool:
         return self.totals[0] > self.kept[0], self.totals[1] > self.kept[1]
 
     def full(self, stream: int) -> bool:
-        return self.kept[stream] >= self._cap
+        """Is nothing more of it kept?"""
+        return self.kept[stream] >= self._cap or self.totals[stream] > self.kept[stream]
 
     def _has_room(self) -> bool:
         """Is there more free on the disk than is left to the machines on it?"""

@@ -13,10 +13,8 @@ from vms.states import HOLDS_MEMORY, LIVE, MAKING, DesiredState, OperationKind, 
 
 from . import ledger, running
 from .models import Sandbox, TemplateBuild
-from .services.lease import begin_delete, start_clock, stop_clock
+from .services.lease import GOING_ON, begin_delete, start_clock, stop_clock
 from .states import BuildStatus, LeaseStatus, RunStatus
-
-GOING_ON = (OperationKind.RESTORE, OperationKind.START, OperationKind.RESUME)
 
 
 def operation_ended(

@@ -27,7 +27,7 @@ from vms.states import HOLDS_MEMORY, LIVE, DesiredState, ObservedState, Operatio
 
 from . import running
 from .models import Sandbox
-from .services.lease import begin_delete, stop_clock
+from .services.lease import begin_delete, start_clock, stop_clock
 from .states import RUN_LIVE
 
 log = structlog.get_logger(__name__)
@@ -138,6 +138,29 @@ def _pause_again(pk: UUID, vm_id: UUID) -> bool:
         begin(Actor.system(), vm, _to_rest(vm))
     except Refusal:
         return False
+    return True
+
+
+def pay_again() -> int:
+    """Let clocks go on that stand still though their sandbox is on: it was seen only after it was given up, say."""
+    live = Operation.objects.filter(vm=OuterRef("vm"), status__in=LIVE)
+    rows = Sandbox.objects.filter(
+        ~Exists(live), remaining_seconds__isnull=False, expires_at=None, ended_at=None, vm__role=Role.SANDBOX,
+        vm__observed_state__in=HOLDS_MEMORY,
+    ).exclude(vm__desired_state=DesiredState.DELETED)  # fmt: skip
+    return sum(_pay_again(pk, vm) for pk, vm in list(rows.values_list("pk", "vm")[:AT_ONCE]))
+
+
+@retried
+@transaction.atomic
+def _pay_again(pk: UUID, vm_id: UUID) -> bool:
+    vm = lock_vm(vm_id)
+    sandbox = Sandbox.objects.select_related("vm").filter(pk=pk).first()
+    if vm is None or sandbox is None or vm.observed_state not in HOLDS_MEMORY:
+        return False
+    if vm.desired_state == DesiredState.DELETED or Operation.objects.filter(vm=vm, status__in=LIVE).exists():
+        return False
+    start_clock(sandbox, "runs_again")
     return True
 
 

@@ -118,7 +118,7 @@ def end(run_id: UUID, ending: Ending) -> bool:
 
 def forget_old(vm_id: UUID) -> list[UUID]:
     """Forget a machine's commands but for the last that ended; return those that were, whose output can go."""
-    ended = Run.objects.filter(vm=vm_id, status__in=RUN_ENDED).order_by("-created_at")
+    ended = Run.objects.filter(vm=vm_id, status__in=RUN_ENDED).order_by("-finished_at", "-created_at")
     old = list(ended.values_list("pk", flat=True)[KEPT_RUNS : KEPT_RUNS + FORGOTTEN_AT_ONCE])
     if old:
         Run.objects.filter(pk__in=old).delete()

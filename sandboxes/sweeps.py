@@ -25,7 +25,7 @@ from vms.services.begin import begin
 from vms.states import LIVE, DesiredState, ObservedState, OperationKind, OperationStatus, Role
 
 from . import endings, pool, running
-from .lease_sweeps import delete_after_grace, end_leases, pause_idle, pause_what_still_runs, warn_of_ends
+from .lease_sweeps import delete_after_grace, end_leases, pause_idle, pause_what_still_runs, pay_again, warn_of_ends
 from .models import Run, Sandbox, Template, TemplateBuild
 from .queries import fitting_builds
 from .services.lease import begin_delete
@@ -217,6 +217,7 @@ def tend_runs() -> int:
             broadcast.vm_changed(run.vm)
     begun = 0
     waiting = VirtualMachine.objects.filter(runs__status=RunStatus.PENDING).annotate(n=Count("runs")).distinct()
+    waiting = waiting.exclude(sandbox__build__isnull=False, sandbox__named_at=None)  # it has no identity of its own
     for vm in waiting.select_related("node")[:AT_ONCE]:
         if running.may_begin(vm):
             begun += running.start_waiting(vm)
@@ -235,8 +236,8 @@ def tend_runs() -> int:
 def sweep() -> None:
     """Everything, in the order in which one thing makes room for another; what breaks keeps nothing else from it."""
     parts: tuple[Callable[[], object], ...] = (
-        warn_of_ends, end_leases, pause_what_still_runs, delete_after_grace, pause_idle, tend_builds, tend_pools,
-        tend_runs,
+        warn_of_ends, end_leases, pause_what_still_runs, pay_again, delete_after_grace, pause_idle, tend_builds,
+        tend_pools, tend_runs,
     )  # fmt: skip
     broken: Exception | None = None
     for part in parts:

@@ -155,14 +155,19 @@ async def put_file(request: HttpRequest, vm_id: str, wanted: Query[PutParams]) -
     """Write a file into a sandbox, or unpack a tar into a folder; the body is its bytes. No network is needed."""
     sandbox = await sync_to_async(_may_put)(request, vm_id)
     body = _pieces(request)
-    put = sync_to_async(gateway_runs.put_file, thread_sensitive=False, executor=_UPLOADS)  # as long as the guest takes
     who = caller(request).pk
     _refuse_more(_uploading[who] >= UPLOADS_PER_USER)
     _uploading[who] += 1
+
+    def put() -> int:  # lasts as long as the guest takes, also when nobody waits for it any more
+        try:
+            return gateway_runs.put_file(sandbox.vm, wanted.path, body, kind=wanted.kind, mode=wanted.mode)
+        finally:
+            _one_less(_uploading, who)
+
     try:
-        count = await put(sandbox.vm, wanted.path, body, kind=wanted.kind, mode=wanted.mode)
+        count = await sync_to_async(put, thread_sensitive=False, executor=_UPLOADS)()
     finally:
-        _one_less(_uploading, who)
         await sync_to_async(services.note_use)(sandbox)  # it may have taken minutes
     return shapes.Put(bytes=count)
 

@@ -18,7 +18,7 @@ from vms.presenting.cards import VmCard
 from vms.presenting.fragments import cards_for
 from vms.presenting.operations import OperationCard
 from vms.presenting.verbs import Button
-from vms.states import MAKING, DesiredState, ObservedState, OperationKind, Status
+from vms.states import HOLDS_MEMORY, MAKING, DesiredState, ObservedState, OperationKind, Status
 
 from ..models import Run, Sandbox
 from ..states import LeaseStatus, NetworkMode
@@ -120,6 +120,11 @@ class SandboxCard:
         return self.card.may_change and not self.going
 
     @property
+    def holds_memory(self) -> bool:
+        """Is it on, in whatever state?"""
+        return self.vm.observed_state in HOLDS_MEMORY
+
+    @property
     def may_run(self) -> bool:
         """May this reader run commands in it and move files, and does it listen?"""
         return self.card.may_console and self.vm.observed_state == ObservedState.RUNNING and not self.busy
@@ -158,7 +163,8 @@ class SandboxCard:
     @property
     def reset(self) -> Button | None:
         """Back to the clean template."""
-        at_rest = self.lease.status != LeaseStatus.RUNNING
+        stuck = self.lease.status == LeaseStatus.PAUSED and self.card.failed and self.card.failed.kind in GOING_ON
+        at_rest = self.lease.status != LeaseStatus.RUNNING and not stuck
         if not self.may_change or at_rest or self.card.status in (Status.CREATING, Status.UNKNOWN):
             return None
         return _ask(self.vm, "reset", _("Reset"), "reboot")

@@ -1,5 +1,6 @@
 """A lease as people read it: what is left, when it ends, and what happens then."""
 
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -126,7 +127,7 @@ class LeaseView:
     def extension(self) -> int:
         """By how many minutes one press extends it: an hour, or less where policy leaves less; 0 where nothing."""
         _least, most = settings.SANDBOX_LEASE_MINUTES
-        room = most - int(self.span.total_seconds()) // 60
+        room = most - math.ceil(self.span.total_seconds() / 60)  # a minute that has begun is left, too
         return max(0, min(USUAL_EXTENSION, room)) if self.status != LeaseStatus.ENDED else 0
 
     @property

@@ -28,6 +28,7 @@ from ..states import LeaseStatus
 from .wellformed import check_lease
 
 Answer = tuple[Sandbox, Operation]
+GOING_ON = (OperationKind.RESTORE, OperationKind.START, OperationKind.RESUME)
 
 
 def _locked(actor: Actor, vm_id: UUID | str) -> Sandbox:
@@ -42,11 +43,15 @@ def _locked(actor: Actor, vm_id: UUID | str) -> Sandbox:
 
 def refuse_nameless(sandbox: Sandbox) -> None:
     """Raise InvalidState for a clone that never got an identity of its own: it would be its template's twin."""
-    if sandbox.build_id and sandbox.named_at is None:
-        raise InvalidState(_("This sandbox has no identity of its own: its reset did not end. Reset it again."))
+    if not sandbox.build_id or sandbox.named_at is not None:
+        return
+    if sandbox.lease_status == LeaseStatus.ENDED:
+        raise InvalidState(_("This sandbox never got an identity of its own, and its time is up. Delete it."))
+    raise InvalidState(_("This sandbox has no identity of its own: its reset did not end. Reset it again."))
 
 
-def _require_minutes(sandbox: Sandbox, seconds: float) -> None:
+def require_minutes(sandbox: Sandbox, seconds: float) -> None:
+    """Raise QuotaExceeded where the months have not so much time left."""
     now = clock.now()
     minutes = ledger.minutes_now(now, now + timedelta(seconds=seconds))
     quotas.require(sandbox.vm.project, sandbox.vm.created_by, {Dimension.SANDBOX_MINUTES.value: minutes})
@@ -69,7 +74,7 @@ def request_extend(actor: Actor, vm_id: UUID | str, minutes: int) -> Sandbox:
         sandbox.remaining_seconds += minutes * 60
     else:
         assert sandbox.expires_at is not None
-        _require_minutes(sandbox, minutes * 60)
+        require_minutes(sandbox, minutes * 60)
         ledger.book(sandbox.vm, sandbox.expires_at, sandbox.expires_at + timedelta(minutes=minutes), "extend")
         sandbox.run_until(sandbox.expires_at + timedelta(minutes=minutes), now)
     sandbox.lease_minutes += minutes
@@ -124,7 +129,7 @@ def request_resume(actor: Actor, vm_id: UUID | str) -> Answer:
         raise InvalidState(_("This lease has ended. Take the sandbox back first."), code="lease_ended")
     operation = _wake(actor, sandbox)
     if sandbox.remaining_seconds is not None:
-        _require_minutes(sandbox, sandbox.remaining_seconds)
+        require_minutes(sandbox, sandbox.remaining_seconds)
         start_clock(sandbox, "resume")
     _note(actor, sandbox, "sandbox.resume", operation=str(operation.pk))
     return sandbox, operation
@@ -159,7 +164,7 @@ def request_restore(actor: Actor, vm_id: UUID | str, lease_minutes: int | None =
     if errors:
         raise BadInput(errors)
     operation = _wake(actor, sandbox)
-    _require_minutes(sandbox, minutes * 60)
+    require_minutes(sandbox, minutes * 60)
     now = clock.now()
     end = now + timedelta(minutes=minutes)
     sandbox.run_until(end, now)

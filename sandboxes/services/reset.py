@@ -20,13 +20,13 @@ from accounts.system import system_project, system_user
 from vms import placement, quotas
 from vms.models import Nic, Operation, Sample, VirtualMachine, Volume
 from vms.services.begin import begin, in_progress
-from vms.states import HOLDS_MEMORY, LIVE, PREEMPTS, DesiredState, OperationKind, Role
+from vms.states import HOLDS_MEMORY, LIVE, PREEMPTS, DesiredState, OperationKind, OperationStatus, Role
 
 from .. import pool, running
 from ..models import Sandbox, TemplateBuild
 from ..queries import fitting_builds, get_sandbox_for
 from ..states import LeaseStatus
-from .lease import begin_delete
+from .lease import GOING_ON, begin_delete, require_minutes, start_clock
 from .new import sealed_seed, why_plain
 
 BEHIND = timedelta(seconds=5)  # that a deletion waits for its reset to end first: a QEMU that goes costs a second
@@ -43,6 +43,9 @@ def request_reset(actor: Actor, vm_id: UUID | str) -> tuple[Sandbox, Operation]:
     vm = sandbox.vm
     if vm.desired_state != DesiredState.RUNNING and vm.observed_state not in HOLDS_MEMORY:
         quotas.require(vm.project, vm.created_by, quotas.needs_running(vm.vcpus, vm.memory_mib), exclude=vm.pk)
+    if sandbox.lease_status == LeaseStatus.PAUSED and sandbox.remaining_seconds is not None:
+        require_minutes(sandbox, sandbox.remaining_seconds)
+        start_clock(sandbox, "reset")
     old_domain = vm.domain_uuid
     builds = fitting_builds(sandbox.template, [vm.node_id])
     spare = pool.take_for_exchange(builds, sandbox) if builds else None
@@ -65,12 +68,18 @@ def request_reset(actor: Actor, vm_id: UUID | str) -> tuple[Sandbox, Operation]:
     return sandbox, operation
 
 
+def _cannot_go_on(vm: VirtualMachine) -> bool:
+    """Was it to go on and did not? Then a reset is the way out, and its clock goes on with it."""
+    last = Operation.objects.filter(vm=vm).order_by("-created_at").first()
+    return last is not None and last.status == OperationStatus.FAILED and last.kind in GOING_ON
+
+
 def _check(sandbox: Sandbox) -> None:
     if sandbox.vm.desired_state == DesiredState.DELETED:
         raise InvalidState(_("This sandbox is being deleted."))
     if sandbox.lease_status == LeaseStatus.ENDED:
         raise InvalidState(_("This lease has ended. Take the sandbox back first."), code="lease_ended")
-    if sandbox.lease_status == LeaseStatus.PAUSED:
+    if sandbox.lease_status == LeaseStatus.PAUSED and not _cannot_go_on(sandbox.vm):
         raise InvalidState(_("This sandbox is paused. Let it go on first."))
     live = Operation.objects.filter(vm=sandbox.vm, status__in=LIVE).first()
     if live is not None and live.kind not in PREEMPTS[OperationKind.RESET]:

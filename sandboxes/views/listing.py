@@ -39,9 +39,13 @@ def sandboxes(request: HttpRequest) -> HttpResponseBase:
     return _show(request)
 
 
-@act
 def new(request: HttpRequest, template_id: UUID) -> HttpResponseBase:
-    """Make a sandbox with one press. A refusal stands on the page that it was pressed on."""
+    """Make a sandbox with one press. A refusal stands on the page that it was pressed on, whose address is this one."""
+    return redirect("sandboxes:list") if request.method == "GET" else _new(request, template_id)
+
+
+@act
+def _new(request: HttpRequest, template_id: UUID) -> HttpResponseBase:
     made = made_before(request)
     if made is not None:
         return answer(request, _("It is being made."), go=reverse("sandboxes:detail", args=[made]))
@@ -52,7 +56,7 @@ def new(request: HttpRequest, template_id: UUID) -> HttpResponseBase:
     except Refusal as refusal:
         if by_script(request):
             raise
-        return _show(request, refusal)
+        return _show(request, refusal, template_id)
     remember(request, sandbox.vm_id)
     if by_script(request):
         return answer(request, _said(sandbox), go=reverse("sandboxes:detail", args=[sandbox.vm_id]))
@@ -107,7 +111,17 @@ def offered_cards(request: HttpRequest, project: Project | None) -> list[Templat
     return sorted(cards, key=lambda card: (not card.ready, -card.spares, card.template.name))
 
 
-def _show(request: HttpRequest, refusal: Refusal | None = None) -> HttpResponse:
+def _typed(request: HttpRequest, template_id: UUID | None) -> dict[str, Any]:
+    """Return what was chosen on a template's card, so that a refusal does not take it away."""
+    minutes = request.POST.get("lease_minutes", "")
+    return {
+        "template": template_id,
+        "lease_minutes": int(minutes) if minutes.isdecimal() and len(minutes) < 10 else 0,
+        **{name: request.POST.get(name, "") for name in ("network", "project", "name")},
+    }
+
+
+def _show(request: HttpRequest, refusal: Refusal | None = None, template_id: UUID | None = None) -> HttpResponse:
     user, project = reader(request), chosen_project(request)
     rows = queries.sandboxes_with_details(queries.visible_sandboxes(user)).order_by(
         "vm__attention_rank", "vm__name", "pk"
@@ -131,6 +145,7 @@ def _show(request: HttpRequest, refusal: Refusal | None = None) -> HttpResponse:
         "room": _room(project),
         "command": f"slipway run {templates[0].template.name} -- ./dangerous.sh" if templates else "",
         "refusal": refusal,
+        "typed": _typed(request, template_id),
         "sentences": _sentences(refusal),
     }
     if isinstance(refusal, QuotaExceeded):

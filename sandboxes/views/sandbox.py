@@ -25,6 +25,7 @@ from ..models import Sandbox
 from ..presenting.fragments import body_context
 from ..presenting.leases import LeaseView, duration
 from ..queries import get_sandbox_for
+from ..states import LeaseStatus
 
 
 @page
@@ -49,7 +50,10 @@ def _pause(actor: Actor, vm_id: UUID) -> str:
 
 
 def _resume(actor: Actor, vm_id: UUID) -> str:
+    stood_still = get_sandbox_for(actor.who, vm_id, Verb.CHANGE).lease_status == LeaseStatus.PAUSED
     found, _operation = services.request_resume(actor, vm_id)
+    if not stood_still:
+        return _("%(name)s is being switched on.") % {"name": found.vm.name}
     return _("%(name)s goes on, and so does its clock.") % {"name": found.vm.name}
 
 

@@ -6,6 +6,8 @@
 import { $, request, say, word } from "./dom.js";
 import { toast } from "./toast.js";
 
+const ANEW_AFTER_MS = 5000;
+
 const online = () => !document.body.hasAttribute("data-offline");
 
 /** Act on the server's answer: {say, kind, go, reread, follow}. */
@@ -15,7 +17,8 @@ function follow(answer, form) {
   document.dispatchEvent(new CustomEvent("slipway:acted", { detail: { ...answer, form: form.id } }));
 }
 
-async function answerOf(response) {
+/** What a response of ours says, whatever it is: {say, kind, ...}, {go} or {form}. */
+export async function answerOf(response) {
   if (response.redirected) return { go: response.url };
   const type = response.headers.get("Content-Type") ?? "";
   if (type.includes("json")) {
@@ -59,6 +62,28 @@ function onClick(event) {
   openDialog(link.href);
 }
 
+/** Say it in the dialog, before which a toast would lie in the dark. */
+function refuseIn(form, sentence) {
+  let place = $("[data-refused]", form);
+  if (!place) {
+    place = document.createElement("p");
+    place.className = "t-bad";
+    place.dataset.refused = "";
+    place.setAttribute("role", "alert");
+    form.prepend(place);
+  }
+  place.textContent = sentence;
+}
+
+/* A form that no script sends is sent once: a double click would make two. */
+function sentOnce(event) {
+  const form = event.target;
+  if (event.defaultPrevented || form.method !== "post") return;
+  if (form.dataset.sent !== undefined) return event.preventDefault();
+  form.dataset.sent = "";
+  setTimeout(() => delete form.dataset.sent, ANEW_AFTER_MS); // it led nowhere, or somebody came back
+}
+
 async function onSubmit(event) {
   const form = event.target;
   const button = event.submitter;
@@ -74,11 +99,13 @@ async function onSubmit(event) {
     $("[aria-invalid=true], [autofocus]", dialog)?.focus();
     return say(word("checkForm"));
   }
-  if (dialog && answer.kind !== "bad") dialog.close();
+  if (dialog && answer.kind === "bad") return refuseIn(form, answer.say);
+  dialog?.close();
   follow(answer, form);
 }
 
 export function start() {
   document.addEventListener("click", onClick);
   document.addEventListener("submit", onSubmit);
+  window.addEventListener("submit", sentOnce); // after every script has had its chance
 }

@@ -71,6 +71,36 @@ function send(body, files, folder, failures = []) {
   queue = queue.then(() => putAll(body, files, folder, failures)).catch(() => said(body, "", [word("failed")]));
 }
 
+/** Say why a folder is not shown, beside the way to try again. */
+function notListed(place, url, why) {
+  const reason = document.createElement("p");
+  const again = document.createElement("a");
+  reason.className = "sw-small t-bad";
+  reason.textContent = why;
+  again.href = url;
+  again.dataset.folderLink = again.dataset.folderAgain = "";
+  again.textContent = place.dataset.again;
+  place.replaceChildren(reason, again);
+}
+
+/** Get a file: the browser saves it once the guest has begun to give it; why it does not is said here. */
+async function get(body, form) {
+  const url = `${form.action}?${new URLSearchParams(new FormData(form))}`;
+  const trial = new AbortController();
+  try {
+    const response = await fetch(url, { signal: trial.signal, headers: { Accept: "application/json" } });
+    if (!response.ok) {
+      const answer = await response.json().catch(() => ({}));
+      return said(body, "", [answer.detail ?? word("failed")]);
+    }
+    trial.abort(); // it is there: the browser gets it anew, with a place to save it
+    said(body, "");
+    location.assign(url);
+  } catch {
+    said(body, "", [word("offlineAct")]);
+  }
+}
+
 /** Show a folder of the guest: the one at `url`, else the one that is shown. */
 async function list(body, url = "") {
   const place = $("[data-folder]", body);
@@ -78,11 +108,10 @@ async function list(body, url = "") {
   place.dataset.listed = "";
   try {
     const response = await request(here);
-    if (!response.ok || response.redirected) throw new Error(response.status);
+    if (!response.ok || response.redirected) throw new Error(word("failed"));
     place.innerHTML = await response.text();
-  } catch {
-    place.textContent = word("offlineAct");
-    return;
+  } catch (error) {
+    return notListed(place, here, error instanceof TypeError ? word("offlineAct") : error.message);
   }
   const path = $("[data-path]", place)?.dataset.path;
   const target = $("[data-put]", body)?.elements.path;
@@ -106,8 +135,9 @@ export function start() {
   reveal();
   document.addEventListener("slipway:swapped", reveal);
   document.addEventListener("submit", (event) => {
-    if (!event.target.matches("[data-put]")) return;
+    if (!event.target.matches("[data-put], [data-get]")) return;
     event.preventDefault();
+    if (event.target.matches("[data-get]")) return get(event.target.closest("[data-files]"), event.target);
     const { file, path } = event.target.elements;
     send(event.target.closest("[data-files]"), [...file.files], path.value);
   });

@@ -38,15 +38,33 @@ function keep(name, element) {
   if (name === "checked" && element.matches("[data-row], [data-all]")) return false;
   if (name === "src" && element.matches("img[data-screen]")) return false;
   if (name === "hidden" && element.matches("[data-script-hides]")) return false;
+  if (["value", "selected", "checked"].includes(name) && chosen.has(element.closest("select") ?? element)) return false;
   return true;
 }
+
+/* Fields that the person has changed and not sent yet. */
+const chosen = new WeakSet();
+
+function noteChoices() {
+  for (const kind of ["input", "change"]) document.addEventListener(kind, (event) => chosen.add(event.target));
+  document.addEventListener("submit", (event) => {
+    for (const field of event.target.elements) chosen.delete(field);
+  });
+}
+
+/* What a person has to read stays until they go on: a refusal is not of the page that is read again. */
+const stays = (node) => !node.matches?.("[data-stays]");
 
 /** Morph `element` into `html`. */
 export function swap(element, html) {
   Idiomorph.morph(element, html, {
     morphStyle: "outerHTML",
     ignoreActiveValue: true,
-    callbacks: { beforeAttributeUpdated: keep, beforeNodeMorphed: (old) => !old.matches?.("[data-filled]") },
+    callbacks: {
+      beforeAttributeUpdated: keep,
+      beforeNodeMorphed: (old) => !old.matches?.("[data-filled]"),
+      beforeNodeRemoved: stays,
+    },
   });
   document.dispatchEvent(new CustomEvent("slipway:swapped"));
 }
@@ -184,7 +202,10 @@ function connect() {
 }
 
 export function start() {
+  const { at } = $("[data-at]")?.dataset ?? {};
+  if (at) history.replaceState(null, "", at); // a refusal stands at an address that takes only what is sent to it
   if (!wants()) return;
+  noteChoices();
   connect();
   document.addEventListener("slipway:acted", () => {
     if (!socket || root().dataset.live === "reread") rereadSoon();

@@ -1,5 +1,6 @@
 /* Commands in a sandbox: the box that starts them, their output as it comes, the button that ends them, and the
    isolation check, which is a command too. Without script each is a form that leads to the run's own page. */
+import { answerOf } from "./acts.js";
 import { now, sync } from "./clock.js";
 import { $, request, say, word } from "./dom.js";
 import { reread, rereadSoon } from "./live.js";
@@ -13,6 +14,9 @@ const FOLLOWED_AT_MOST = 3; // a browser has few connections to a server; the hi
 
 const followed = []; // what brings output: of the run that is shown, the last, and of those before it
 let timer = 0; // what counts the shown one's seconds
+let scrolling = 0;
+const lengths = new WeakMap(); // of what a terminal shows
+const cut = new WeakSet(); // terminals that show no longer all of it
 
 function decoder() {
   const text = new TextDecoder("utf-8", { fatal: false });
@@ -46,17 +50,21 @@ function outcome(end, seconds) {
 
 function write(terminal, stream, text) {
   const atEnd = terminal.scrollHeight - terminal.scrollTop - terminal.clientHeight < NEAR_THE_END_PX;
-  const last = terminal.lastElementChild;
-  if (last && last.dataset.stream === stream) last.append(text);
-  else {
-    const piece = document.createElement("span");
-    piece.dataset.stream = stream;
-    if (stream === "stderr") piece.className = "e";
-    piece.append(text);
-    terminal.append(piece);
+  const piece = document.createElement("span");
+  if (stream === "stderr") piece.className = "e";
+  piece.append(text);
+  terminal.append(piece);
+  let length = lengths.get(terminal) + text.length;
+  while (length > SHOWN_CHARACTERS && terminal.childNodes.length > 1) {
+    length -= terminal.firstChild.textContent.length;
+    terminal.firstChild.remove();
+    cut.add(terminal);
   }
-  while (terminal.textContent.length > SHOWN_CHARACTERS && terminal.childNodes.length > 1) terminal.firstChild.remove();
-  if (atEnd) terminal.scrollTop = terminal.scrollHeight;
+  lengths.set(terminal, length);
+  if (atEnd && !scrolling) scrolling = requestAnimationFrame(() => {
+    scrolling = 0;
+    terminal.scrollTop = terminal.scrollHeight;
+  });
 }
 
 /** Show a run in the box: its command, its output, how long it takes, and the button that stops it. */
@@ -66,16 +74,19 @@ function show(box, { run, title, stop }) {
   const terminal = $(".sw-term", box);
   const meta = $("[data-meta]", box);
   const button = $("[data-stop-run]", box);
-  const began = now();
+  let began = box.dataset.waiting === undefined ? Date.parse(box.dataset.began ?? "") || now() : 0;
   const seconds = () => (now() - began) / 1000;
   const whole = box.dataset.whole !== undefined;
   let away = false;
   const tick = () => {
     if (away) meta.textContent = word("runUnreachable");
+    else if (!began) meta.textContent = box.dataset.waiting;
     else meta.textContent = whole ? "" : word("runRunning", { time: `${Math.floor(seconds())}${NBSP}s` });
   };
   box.hidden = false;
   terminal.replaceChildren();
+  lengths.set(terminal, 0);
+  cut.delete(terminal);
   if (title) {
     const line = document.createElement("span");
     line.className = "m";
@@ -91,6 +102,7 @@ function show(box, { run, title, stop }) {
     (stream, text) => {
       if (followed.at(-1) !== source) return;
       away = false;
+      began ||= now();
       write(terminal, stream, text);
     },
     (end) => {
@@ -101,8 +113,9 @@ function show(box, { run, title, stop }) {
       clearInterval(timer);
       button.hidden = true;
       const over = whole && end.status !== "unreachable";
-      meta.textContent = over ? word("runOver") : outcome(end, seconds());
-      if (whole) return;
+      const all = box.dataset.cut === undefined && !cut.has(terminal);
+      meta.textContent = over ? (all ? word("runOver") : "") : outcome(end, began ? seconds() : 0);
+      if (whole) return stop ? rereadSoon() : undefined; // its page says how it ended
       say(meta.textContent);
       rereadSoon();
     },
@@ -115,8 +128,9 @@ function show(box, { run, title, stop }) {
 
 async function post(form) {
   const response = await request(form.action, { method: "POST", body: new FormData(form) });
-  const answer = await response.json();
-  if (!response.ok) throw new Error(answer.say ?? answer.detail ?? word("failed"));
+  const answer = await answerOf(response);
+  if (answer.go) location.assign(answer.go); // to sign in again
+  if (!answer.run) throw new Error(answer.say ?? word("failed"));
   return answer;
 }
 
@@ -124,7 +138,9 @@ async function run(form) {
   const button = $("button[type=submit]", form);
   button.disabled = true;
   try {
-    show($("[data-run-now]"), await post(form));
+    const box = $("[data-run-now]");
+    for (const name of ["began", "waiting"]) delete box.dataset[name]; // they were of another
+    show(box, await post(form));
     rereadSoon();
   } catch (error) {
     toast(error instanceof TypeError ? word("offlineAct") : error.message, "bad");

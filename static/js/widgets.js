@@ -1,5 +1,5 @@
 /* Menus (<details>), dialogs, tabs, segmented views, the theme switch. */
-import { $, $$, word } from "./dom.js";
+import { $, $$, typing, word } from "./dom.js";
 
 const YEAR = 31536000;
 
@@ -64,7 +64,7 @@ function onKey(event) {
     $("summary", menu).focus();
     event.stopPropagation();
   }
-  if (menu?.contains(event.target) && ["ArrowDown", "ArrowUp"].includes(event.key)) {
+  if (menu?.contains(event.target) && !typing(event) && ["ArrowDown", "ArrowUp"].includes(event.key)) {
     const items = $$(":scope > div :is(a, button):not([disabled])", menu);
     const step = event.key === "ArrowDown" ? 1 : -1;
     items[(items.indexOf(document.activeElement) + step + items.length) % items.length]?.focus();
@@ -92,5 +92,7 @@ export function start() {
   document.addEventListener("click", onClick);
   document.addEventListener("keydown", onKey);
   document.addEventListener("input", onInput);
+  // a field that is not shown cannot be complained about: its menu opens first
+  document.addEventListener("invalid", (e) => e.target.closest("details")?.setAttribute("open", ""), true);
   document.addEventListener("toggle", (e) => e.target.matches?.(".sw-menu") && e.target.open && place(e.target), true);
 }

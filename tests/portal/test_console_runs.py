@@ -354,13 +354,17 @@ async def test_a_run_that_the_guest_never_got_is_lost_and_not_begun_again(vm, ga
 
 async def test_of_ended_runs_the_last_are_kept_and_the_disk_is_not_filled(vm, gateway, monkeypatch):
     monkeypatch.setattr("sandboxes.run_journal.KEPT_RUNS", 2)
-    runs = [await run_to_end(vm, f"echo {number}") for number in range(4)]
+    late = await new_run(vm, "sleep 1; echo late")
+    await in_thread(gateway_runs.start)(late)
+    runs = [await run_to_end(vm, f"echo {number}") for number in range(3)]
+    runs = [*runs[2:], await ended(late)]  # begun before all, ended after them
+    assert await said(late) == b"late\n"
     folder = gateway.gateway.runs.folder
     async with asyncio.timeout(DEADLINE):
         while len(list(folder.iterdir())) > 2:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     kept = await in_thread(lambda: set(Run.objects.values_list("pk", flat=True)))()
-    assert kept == {run.pk for run in runs[2:]}
+    assert kept == {run.pk for run in runs}
     assert {path.stem for path in folder.iterdir()} == {str(pk) for pk in kept}
 
 

@@ -91,6 +91,31 @@ def test_a_sandbox_that_could_not_go_on_pays_for_nothing(lab, box, alice):
     assert left - 60 <= again.remaining_seconds <= left
 
 
+def test_a_sandbox_that_could_not_go_on_is_reset_and_pays_again(lab, box, alice):
+    services.request_pause(alice, box.vm_id)
+    lab.world.drain()
+    with pytest.raises(InvalidState):
+        services.request_reset(alice, box.vm_id)  # its owner's pause
+    lab.world.hypervisor.fail_next("start", HypervisorError("no"), times=20)
+    services.request_resume(alice, box.vm_id)
+    Operation.objects.filter(vm=box.vm_id, kind="restore").update(deadline_at=timezone.now() - timedelta(seconds=1))
+    lab.world.drain()
+    page = lab.world.browser("alice").get(f"/sandboxes/{box.vm_id}/").content.decode()
+    assert f'/sandboxes/{box.vm_id}/reset"' in page
+    services.request_reset(alice, box.vm_id)
+    lab.world.drain()
+    assert (lab.again(box).lease_status, lab.again(box).vm.observed_state) == ("running", "running")
+
+
+def test_a_sandbox_that_runs_though_it_was_given_up_pays(lab, box, alice):
+    services.request_pause(alice, box.vm_id)
+    lab.world.drain()
+    assert sweeps.pay_again() == 0
+    VirtualMachine.objects.filter(pk=box.vm_id).update(observed_state="running")  # a start that nobody saw end
+    assert sweeps.pay_again() == 1
+    assert (lab.again(box).lease_status, sweeps.pay_again()) == ("running", 0)
+
+
 # --- quota and identity ---------------------------------------------------------------------------------------
 def test_resets_without_a_template_count_before_they_run(lab, alice):
     boxes = [lab.sandbox(f"box-{number}") for number in range(2)]  # booted: nothing is prepared

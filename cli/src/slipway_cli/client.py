@@ -17,6 +17,7 @@ from .problems import fault_of, unreachable
 Json = dict[str, Any]
 TIMEOUT = httpx.Timeout(30, connect=10)
 STREAM = httpx.Timeout(90, connect=10)  # how long a stream may be silent; events have a comment every 15 s
+UPLOAD = httpx.Timeout(90, connect=10, read=900)  # an answer comes once the guest has it all, and has unpacked it
 PAGE = 100
 ATTEMPTS = 3  # of calls that may be repeated; the pauses between them are seconds
 PAUSES = (0.3, 1.0)
@@ -65,7 +66,7 @@ class Api:
         size = content.seek(0, os.SEEK_END)
         content.seek(0)
         headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
-        return self._call("PUT", call, params=_given(params), content=content, headers=headers, timeout=STREAM)
+        return self._call("PUT", call, params=_given(params), content=content, headers=headers, timeout=UPLOAD)
 
     @contextmanager
     def stream(self, call: str, **params: Any) -> Iterator[httpx.Response]:

@@ -54,7 +54,9 @@ def follow_run(api: Api, run_id: str, sink: Sink) -> Json:
                 elif name == "end":
                     return api.get(f"runs/{run_id}")
         except Fault as fault:
-            if fault.code != Code.UNREACHABLE and fault.slug != "unavailable":
+            if fault.slug == "too_many_requests":  # it runs all the same, and what it says is kept
+                heard = time.monotonic()
+            elif fault.code != Code.UNREACHABLE and fault.slug != "unavailable":
                 raise
             if time.monotonic() - heard > AWAY_SECONDS:
                 raise
