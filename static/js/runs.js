@@ -6,7 +6,9 @@ import { $, request, say, word } from "./dom.js";
 import { reread, rereadSoon } from "./live.js";
 import { toast } from "./toast.js";
 
-const SHOWN_CHARACTERS = 400_000; // of the newest output; all that is kept is behind the run's own page
+const SHOWN_CHARACTERS = 400_000; // of the newest output; all that is kept is behind links of the run's own page
+const SHOWN_LINES = 5000; // more of them take a browser seconds to lay out
+const CLASSES = { stderr: "e", title: "m" };
 const NBSP = "\u00a0";
 const NEAR_THE_END_PX = 40;
 
@@ -14,9 +16,6 @@ const FOLLOWED_AT_MOST = 3; // a browser has few connections to a server; the hi
 
 const followed = []; // what brings output: of the run that is shown, the last, and of those before it
 let timer = 0; // what counts the shown one's seconds
-let scrolling = 0;
-const lengths = new WeakMap(); // of what a terminal shows
-const cut = new WeakSet(); // terminals that show no longer all of it
 
 function decoder() {
   const text = new TextDecoder("utf-8", { fatal: false });
@@ -48,23 +47,57 @@ function outcome(end, seconds) {
   return end.error_detail || word(end.status === "killed" ? "runKilled" : "runEnded", { time });
 }
 
-function write(terminal, stream, text) {
-  const atEnd = terminal.scrollHeight - terminal.scrollTop - terminal.clientHeight < NEAR_THE_END_PX;
-  const piece = document.createElement("span");
-  if (stream === "stderr") piece.className = "e";
-  piece.append(text);
-  terminal.append(piece);
-  let length = lengths.get(terminal) + text.length;
-  while (length > SHOWN_CHARACTERS && terminal.childNodes.length > 1) {
-    length -= terminal.firstChild.textContent.length;
-    terminal.firstChild.remove();
-    cut.add(terminal);
+const drawn = new WeakMap(); // terminals and what they show
+
+/* What a terminal shows: its newest pieces, each a span once it is drawn. What comes faster than it can be drawn, or
+   while the tab is hidden, is dropped here and never laid out. */
+class Output {
+  constructor(terminal) {
+    this.terminal = terminal;
+    this.pieces = [];
+    this.characters = this.lines = this.frame = 0;
+    this.cut = false;
+    drawn.set(terminal, this);
+    terminal.replaceChildren();
   }
-  lengths.set(terminal, length);
-  if (atEnd && !scrolling) scrolling = requestAnimationFrame(() => {
-    scrolling = 0;
-    terminal.scrollTop = terminal.scrollHeight;
-  });
+
+  write(stream, text) {
+    const lines = text.split("\n");
+    if (lines.length > SHOWN_LINES) {
+      text = lines.slice(-SHOWN_LINES).join("\n");
+      this.cut = true;
+    }
+    const piece = { stream, text, lines: Math.min(lines.length - 1, SHOWN_LINES), node: null };
+    this.pieces.push(piece);
+    this.characters += text.length;
+    this.lines += piece.lines;
+    while (this.pieces.length > 1 && (this.characters > SHOWN_CHARACTERS || this.lines > SHOWN_LINES)) this.drop();
+    this.frame ||= requestAnimationFrame(() => this.draw());
+  }
+
+  drop() {
+    const first = this.pieces.shift();
+    this.characters -= first.text.length;
+    this.lines -= first.lines;
+    first.node?.remove();
+    this.cut = true;
+  }
+
+  draw() {
+    const { terminal } = this;
+    this.frame = 0;
+    if (drawn.get(terminal) !== this) return; // another run's
+    const atEnd = terminal.scrollHeight - terminal.scrollTop - terminal.clientHeight < NEAR_THE_END_PX;
+    const fresh = this.pieces.filter((piece) => !piece.node);
+    for (const piece of fresh) {
+      piece.node = document.createElement("span");
+      piece.node.dataset.stream = piece.stream;
+      piece.node.className = CLASSES[piece.stream] ?? "";
+      piece.node.textContent = piece.text;
+    }
+    terminal.append(...fresh.map((piece) => piece.node));
+    if (atEnd) terminal.scrollTop = terminal.scrollHeight;
+  }
 }
 
 /** Show a run in the box: its command, its output, how long it takes, and the button that stops it. */
@@ -84,15 +117,8 @@ function show(box, { run, title, stop }) {
     else meta.textContent = whole ? "" : word("runRunning", { time: `${Math.floor(seconds())}${NBSP}s` });
   };
   box.hidden = false;
-  terminal.replaceChildren();
-  lengths.set(terminal, 0);
-  cut.delete(terminal);
-  if (title) {
-    const line = document.createElement("span");
-    line.className = "m";
-    line.append(`$ ${title}\n`);
-    terminal.append(line);
-  }
+  const shown = new Output(terminal);
+  if (title) shown.write("title", `$ ${title}\n`);
   button.hidden = !stop;
   if (stop) button.setAttribute("formaction", stop);
   tick();
@@ -103,7 +129,7 @@ function show(box, { run, title, stop }) {
       if (followed.at(-1) !== source) return;
       away = false;
       began ||= now();
-      write(terminal, stream, text);
+      shown.write(stream, text);
     },
     (end) => {
       if (followed.at(-1) !== source) {
@@ -113,7 +139,7 @@ function show(box, { run, title, stop }) {
       clearInterval(timer);
       button.hidden = true;
       const over = whole && end.status !== "unreachable";
-      const all = box.dataset.cut === undefined && !cut.has(terminal);
+      const all = box.dataset.cut === undefined && !shown.cut;
       meta.textContent = over ? (all ? word("runOver") : "") : outcome(end, began ? seconds() : 0);
       if (whole) return stop ? rereadSoon() : undefined; // its page says how it ended
       say(meta.textContent);

@@ -73,6 +73,50 @@ def test_a_template_is_ready(page, api):
     expect(page.get_by_role("heading", name="Warm pool")).to_be_visible()
 
 
+def micro_card(page):
+    return page.locator("article.sw-tpl").filter(has=page.get_by_role("heading", name="micro", exact=True))
+
+
+def come_back(page):
+    """Let the page be read again, as it is when somebody comes back to it, or a hint arrives."""
+    with page.expect_response(lambda response: response.request.method == "GET"):
+        page.evaluate("dispatchEvent(Object.assign(new Event('pageshow'), {persisted: true}))")
+
+
+def test_what_was_chosen_stays_chosen(page):
+    page.goto("/sandboxes/")
+    card = micro_card(page)
+    card.locator("summary").click()
+    card.get_by_label("Network").select_option("none")
+    card.get_by_label("Name").fill("Not A Name")
+    card.get_by_label("Project").select_option("harbor")
+    come_back(page)
+    expect(card.get_by_label("Network")).to_have_value("none")
+    card.get_by_role("button", name="New sandbox").click()
+    refused = page.get_by_role("alert").filter(has_text="No sandbox was made")
+    expect(refused).to_be_visible()
+    assert page.url.endswith("/sandboxes/")  # where it can be read again
+    expect(card.get_by_label("Name")).to_have_value("Not A Name")
+    expect(card.get_by_label("Network")).to_have_value("none")
+    come_back(page)
+    expect(refused).to_be_visible()
+
+
+def test_a_double_click_makes_one(page, api):
+    chosen = f"twice-{secrets.token_hex(3)}"
+    page.goto("/sandboxes/")
+    card = micro_card(page)
+    card.locator("summary").click()
+    card.get_by_label("Project").select_option("harbor")
+    before = len(api("alice").call("GET", "sandboxes?limit=100")["items"])
+    card.get_by_label("Name").fill(chosen)
+    card.get_by_role("button", name="New sandbox").dblclick()
+    expect(page.get_by_role("heading", level=1)).to_have_text(chosen)
+    assert len(api("alice").call("GET", "sandboxes?limit=100")["items"]) == before + 1
+    [box] = found(api, chosen)
+    api("alice").call("DELETE", f"sandboxes/{box['vm']['id']}", status=202)
+
+
 def test_one_press_makes_one(page, name):
     page.goto("/sandboxes/")
     card = page.locator("article.sw-tpl").filter(has=page.get_by_role("heading", name="micro", exact=True))
@@ -97,6 +141,13 @@ def test_a_command_says_what_it_says_while_it_runs(page):
     expect(outcome(page)).to_contain_text("exit code 3")
     expect(page.locator("#runs li").first).to_contain_text("exit code 3")
     assert harm(page) == []
+
+
+def test_of_much_output_the_newest_is_shown(page):
+    run(page, "yes | head -c 3000000; echo the-e''nd")
+    expect(output(page)).to_contain_text("the-end", timeout=BOOT_MS)
+    assert output(page).evaluate("terminal => terminal.textContent.length") < 400_000
+    expect(outcome(page)).to_contain_text("exit code 0", timeout=BOOT_MS)
 
 
 def test_a_command_is_stopped(page):
@@ -144,6 +195,16 @@ def test_files_go_in_and_come_out(page, tmp_path):
     with page.expect_download() as download:
         page.get_by_role("button", name="Get").click()
     assert Path(download.value.path()).read_text() == SECRET
+
+
+def test_a_file_that_is_not_there_is_said_on_the_page(page, window):
+    window.allow("status of 404 .*such%2Ffile")
+    address = page.url
+    page.get_by_label("Get a file or folder").fill("/no/such/file")
+    page.get_by_role("button", name="Get", exact=True).click()
+    expect(page.locator("[data-failures]")).to_contain_text("no such file")
+    assert page.url == address
+    page.get_by_label("Get a file or folder").fill("")
 
 
 def test_several_files_go_in_and_each_that_fails_says_why(page, tmp_path, window):
