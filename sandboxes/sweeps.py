@@ -21,6 +21,7 @@ from accounts.retrying import retried
 from accounts.system import system_project, system_user
 from vms import broadcast, placement
 from vms.models import Node, Operation, VirtualMachine, lock_vm
+from vms.rotation import FAILURES_IN_A_ROW
 from vms.services.begin import begin
 from vms.states import LIVE, DesiredState, ObservedState, OperationKind, OperationStatus, Role
 
@@ -40,7 +41,8 @@ TRIES = 3  # to prepare what no clones wait of: a script that cannot succeed boo
 AGAIN_AFTER = timedelta(hours=1)
 SPARES_AT_ONCE = 2  # in the making on a node: people's own work goes first
 SPARES_GIVE_WAY = timedelta(seconds=30)  # to people's work; a pool that was short for longer gets one at a time
-SPARE_TRIES, SPARES_AGAIN_AFTER = 3, timedelta(minutes=10)
+SPARE_TRIES = FAILURES_IN_A_ROW  # of a template: a node on which all starts fail leaves rotation by as many
+SPARES_AGAIN_AFTER = timedelta(minutes=10)
 MARGIN = 0.05  # of a node's memory, above which clones wait again: or the room of those taken away would be theirs
 PEOPLES = (OperationKind.CLAIM, OperationKind.CLONE, OperationKind.RESET)  # somebody waits for these
 RUN_WAITS = timedelta(minutes=30)

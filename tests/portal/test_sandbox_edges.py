@@ -167,7 +167,7 @@ def test_a_clone_that_died_while_it_waited_is_replaced(lab, state):
 def test_a_template_whose_clones_never_come_to_wait_lets_others_have_their_turn(lab):
     lab.prepared()
     Template.objects.update(pool_size=2)
-    for _round in range(3):
+    for _round in range(4):
         lab.world.hypervisor.fail_next("clone", HypervisorError("no"), times=20)
         made, _taken = sweeps.tend_pools()
         lab.world.drain()
