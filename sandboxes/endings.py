@@ -13,8 +13,8 @@ from vms.states import HOLDS_MEMORY, LIVE, MAKING, DesiredState, OperationKind, 
 
 from . import ledger, running
 from .models import Sandbox, TemplateBuild
-from .services.lease import GOING_ON, begin_delete, start_clock, stop_clock
-from .states import BuildStatus, LeaseStatus, RunStatus
+from .services.lease import begin_delete, start_clock, stop_clock
+from .states import GOING_ON, BuildStatus, LeaseStatus, RunStatus
 
 
 def operation_ended(

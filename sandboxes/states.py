@@ -5,6 +5,8 @@ from typing import Any
 from django.db.models import TextChoices
 from django.utils.translation import gettext_lazy as _
 
+from vms.states import OperationKind
+
 
 class NetworkMode(TextChoices):
     """What a sandbox may reach."""
@@ -43,6 +45,7 @@ class RunStatus(TextChoices):
     LOST = "lost", _("Its sandbox went away")
 
 
+GOING_ON = (OperationKind.RESTORE, OperationKind.START, OperationKind.RESUME)  # what wakes a sandbox
 RUN_LIVE = (RunStatus.PENDING, RunStatus.RUNNING)
 NOT_KEPT: dict[str, Any] = {"stdin": None, "env": {}}  # of a run that has ended: secrets may be in there
 RUN_ENDED = (RunStatus.EXITED, RunStatus.KILLED, RunStatus.TIMED_OUT, RunStatus.FAILED, RunStatus.LOST)

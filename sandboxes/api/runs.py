@@ -1,7 +1,7 @@
 """Commands and files in sandboxes. The bytes come from the gateway of the sandbox's node."""
 
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -47,8 +47,9 @@ BODY = {"requestBody": {"required": True, "content": {"application/octet-stream"
 UPLOADS_PER_USER, FOLLOWED_PER_USER = 4, 50
 RETRY_AFTER_SECONDS = 10
 _UPLOADS = ThreadPoolExecutor(16, "uploads")
-_uploading: Counter[UUID] = Counter()  # of this process, by user
-_following: Counter[UUID] = Counter()
+# of this process, by user: each is a token, so that it can be given back twice, and from a thread
+_uploading: defaultdict[UUID, set[object]] = defaultdict(set)
+_following: defaultdict[UUID, set[object]] = defaultdict(set)
 
 
 def _refuse_more(too_many: bool) -> None:
@@ -56,19 +57,14 @@ def _refuse_more(too_many: bool) -> None:
         raise TooMany(RETRY_AFTER_SECONDS, _("Too many of these at once. Wait for one to end."))
 
 
-def _one_less(counted: Counter[UUID], who: UUID) -> None:
-    counted[who] -= 1
-    if counted[who] <= 0:
-        del counted[who]
-
-
 async def _counted(feed: AsyncIterator[bytes], who: UUID) -> AsyncIterator[bytes]:
-    _following[who] += 1
+    mine = object()
+    _following[who].add(mine)
     try:
         async for data in feed:
             yield data
     finally:
-        _one_less(_following, who)
+        _following[who].discard(mine)
 
 
 class RunParams(PageParams):
@@ -132,7 +128,7 @@ class EventParams(BaseModel):
 async def stream_run(request: HttpRequest, run_id: str, wanted: Query[EventParams]) -> StreamingHttpResponse:
     """Stream what a command says while it runs, and how it ended."""
     run = await sync_to_async(get_run_for)(caller(request), run_id, Verb.CONSOLE)
-    _refuse_more(_following[caller(request).pk] >= FOLLOWED_PER_USER)
+    _refuse_more(len(_following[caller(request).pk]) >= FOLLOWED_PER_USER)
     stdout, stderr = wanted.stdout, wanted.stderr
     last = re.fullmatch(r"(\d{1,15})-(\d{1,15})", request.headers.get("Last-Event-ID", ""))
     if last:
@@ -155,19 +151,23 @@ async def put_file(request: HttpRequest, vm_id: str, wanted: Query[PutParams]) -
     """Write a file into a sandbox, or unpack a tar into a folder; the body is its bytes. No network is needed."""
     sandbox = await sync_to_async(_may_put)(request, vm_id)
     body = _pieces(request)
-    who = caller(request).pk
-    _refuse_more(_uploading[who] >= UPLOADS_PER_USER)
-    _uploading[who] += 1
+    uploads, mine, begun = _uploading[caller(request).pk], object(), False
+    _refuse_more(len(uploads) >= UPLOADS_PER_USER)
+    uploads.add(mine)
 
     def put() -> int:  # lasts as long as the guest takes, also when nobody waits for it any more
+        nonlocal begun
+        begun = True
         try:
             return gateway_runs.put_file(sandbox.vm, wanted.path, body, kind=wanted.kind, mode=wanted.mode)
         finally:
-            _one_less(_uploading, who)
+            uploads.discard(mine)
 
     try:
         count = await sync_to_async(put, thread_sensitive=False, executor=_UPLOADS)()
     finally:
+        if not begun:  # its sender went away while it waited for a thread
+            uploads.discard(mine)
         await sync_to_async(services.note_use)(sandbox)  # it may have taken minutes
     return shapes.Put(bytes=count)
 

@@ -21,7 +21,7 @@ from vms.presenting.verbs import Button
 from vms.states import HOLDS_MEMORY, MAKING, DesiredState, ObservedState, OperationKind, Status
 
 from ..models import Run, Sandbox
-from ..states import LeaseStatus, NetworkMode
+from ..states import GOING_ON, LeaseStatus, NetworkMode
 from .leases import LeaseView
 
 NETWORK_SHORT: dict[str, str | Promise] = {
@@ -42,8 +42,6 @@ NETWORK_WORDS: dict[str, str | Promise] = {
 NETWORK_ICON = {NetworkMode.NONE: "lock", NetworkMode.ISOLATED: "shieldok", NetworkMode.NAT: "globe"}
 # it has gone off by itself, or was told to at its console
 OFF = (ObservedState.STOPPED, ObservedState.CRASHED, ObservedState.PAUSED, ObservedState.SUSPENDED)
-
-GOING_ON = (OperationKind.RESTORE, OperationKind.RESUME, OperationKind.START)
 
 
 def _act(vm: VirtualMachine, verb: str, label: str, icon: str) -> Button:

@@ -12,6 +12,7 @@ from vms.presenting.verbs import Button
 from vms.states import MAKING, OperationKind, Role, Status
 
 from ..models import Sandbox, TemplateBuild
+from ..states import GOING_ON
 from .cards import SandboxCard
 
 _DELETES = (Status.ERROR, Status.ABSENT)
@@ -53,7 +54,7 @@ def _again(kind: str, card: SandboxCard) -> list[Button]:
         same = card.reset
     elif kind == OperationKind.SUSPEND:
         same = card.pause
-    elif kind in (OperationKind.RESTORE, OperationKind.START, OperationKind.RESUME):
+    elif kind in GOING_ON:
         main = card.main_verb
         same = main if main and not (card.extend and main.url == card.extend.url) else None
     else:

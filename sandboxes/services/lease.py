@@ -28,7 +28,6 @@ from ..states import LeaseStatus
 from .wellformed import check_lease
 
 Answer = tuple[Sandbox, Operation]
-GOING_ON = (OperationKind.RESTORE, OperationKind.START, OperationKind.RESUME)
 
 
 def _locked(actor: Actor, vm_id: UUID | str) -> Sandbox:

@@ -25,8 +25,8 @@ from vms.states import HOLDS_MEMORY, LIVE, PREEMPTS, DesiredState, OperationKind
 from .. import pool, running
 from ..models import Sandbox, TemplateBuild
 from ..queries import fitting_builds, get_sandbox_for
-from ..states import LeaseStatus
-from .lease import GOING_ON, begin_delete, require_minutes, start_clock
+from ..states import GOING_ON, LeaseStatus
+from .lease import begin_delete, require_minutes, start_clock
 from .new import sealed_seed, why_plain
 
 BEHIND = timedelta(seconds=5)  # that a deletion waits for its reset to end first: a QEMU that goes costs a second

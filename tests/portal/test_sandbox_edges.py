@@ -11,6 +11,7 @@ from hypervisor.errors import HypervisorError, NoSpace
 from hypervisor.specs import DomainState
 from portal.invariants import evaluate
 from sandboxes import services, sweeps
+from sandboxes.api import runs
 from sandboxes.models import Run, Sandbox, Template
 from tests.portal.lab import make_lab, stub_gateway
 from vms import observer, quotas
@@ -210,3 +211,26 @@ def test_what_a_command_was_given_goes_with_its_end(lab, box, alice, end):
         services.request_kill(alice, run.pk)
     run.refresh_from_db()
     assert (run.is_live, run.stdin, run.env) == (False, None, {})
+
+
+def test_a_person_sends_only_so_many_files_at_once_and_gives_each_place_back(lab, box):
+    alice, place = lab.world.alice.pk, f"sandboxes/{box.vm_id}/files?path=/tmp/x"
+    under_way = [object() for _ in range(runs.UPLOADS_PER_USER)]
+    runs._uploading[alice].update(under_way)
+    try:
+        refused = lab.world.api("alice").call("PUT", place, b"")
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_requests")
+        runs._uploading[alice].discard(under_way[0])
+        assert lab.world.api("alice").call("PUT", place, b"").status_code == 200
+        assert runs._uploading[alice] == set(under_way[1:])
+    finally:
+        del runs._uploading[alice]
+
+
+def test_a_person_follows_only_so_many_commands_at_once(lab, box):
+    run, alice = lab.run(box), lab.world.alice.pk
+    runs._following[alice].update(object() for _ in range(runs.FOLLOWED_PER_USER))
+    try:
+        assert lab.world.api("alice").call("GET", f"runs/{run.pk}/events").status_code == 429
+    finally:
+        del runs._following[alice]
